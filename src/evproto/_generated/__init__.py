@@ -1,0 +1,1 @@
+"""Generated code. `rm -rf` is safe: `python -m codegen` writes it anew."""

@@ -329,7 +329,7 @@ class _FrameView:
         """The paragraphs of the class docstring."""
         frame = self.spec
         name = f"{frame.title} ({frame.zh})" if frame.zh else frame.title
-        origin = f"YKC V1.6, section {frame.section}" if frame.section else f"source: {frame.source}"
+        origin = f" YKC V1.6, section {frame.section}." if frame.section else ""
         size = f"{frame.base_size}" + (f" + {frame.stride}n" if frame.stride else "")
         direction, role = frame.direction.replace("_", " "), frame.role.replace("_", " ")
         facts = f"Frame type 0x{frame.frame_type:02X}, {direction}, {role}"
@@ -340,8 +340,8 @@ class _FrameView:
             facts += f"; since V{frame.since}"
         if frame.interval:
             facts += f". Sent: {frame.interval}"
-        out = [f"{name}. {origin[0].upper() + origin[1:]}.", facts + "."]
-        if frame.section and frame.source:
+        out = [f"{name}.{origin}", facts + "."]
+        if frame.source:
             out.append(f"Source: {frame.source}.")
         if frame.note:
             out.append(f"Note: {frame.note}.")

@@ -145,7 +145,7 @@ class OpenIntEnum(IntEnum):
     @property
     def zh(self) -> str:
         """The document's Chinese name of this code; empty where it has none."""
-        return self.__zh__.get(self._value_, "")
+        return self.__zh__.get(int(self), "")
 
 
 class RawTime(msgspec.Struct, frozen=True):

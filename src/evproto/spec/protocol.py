@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -77,12 +78,20 @@ def load_protocol(root: FilePath | None = None, *, label: str = "specs") -> Prot
     Raises:
         SpecError: they are wrong; it holds all problems.
     """
+    return _built_in() if root is None else _load(root, f"{label}/ykc")
+
+
+@functools.cache
+def _built_in() -> Protocol:
+    return _load(specs_root() / "ykc", "specs/ykc")
+
+
+def _load(root: FilePath, label: str) -> Protocol:
     problems = Problems()
-    source = _read_source(root or specs_root() / "ykc", f"{label}/ykc", problems)
+    source = _read_source(root, label, problems)
+    frames = _build_frames(source, problems) if source is not None else ()
     problems.raise_if_any()
     assert source is not None
-    frames = _build_frames(source, problems)
-    problems.raise_if_any()
     return _protocol(source, frames)
 
 
@@ -116,7 +125,6 @@ def load_overlay(file: FilePath, base: str | None = None, *, root: FilePath | No
         )
         problems.raise_if_any()
     _apply_overlay(source, document, wanted, problems)
-    problems.raise_if_any()
     frames = _build_frames(source, problems)
     problems.raise_if_any()
     return dataclasses.replace(
@@ -444,6 +452,9 @@ def _overlay_enum(
 
 
 def _build_frames(source: _Source, problems: Problems) -> tuple[FrameSpec, ...]:
+    # What is wrong with one file shows as missing in others: only with all
+    # files right is it worth looking at them together.
+    alone = bool(problems)
     builder = FieldBuilder(source.types, source.enums, problems)
     built: dict[str, FrameSpec] = {}
     for frame in source.frames.values():
@@ -482,7 +493,8 @@ def _build_frames(source: _Source, problems: Problems) -> tuple[FrameSpec, ...]:
             fields=fields,
         )
         _check_frame(source, frame, built[frame.name], problems)
-    _check_together(source, built, problems)
+    if not alone:
+        _check_together(source, built, problems)
     return tuple(sorted(built.values(), key=lambda f: (f.frame_type, f.variant, f.name)))
 
 

@@ -70,13 +70,14 @@ def _leaves(error: ValidationError) -> Iterator[ValidationError]:
 
 
 def _explain(error: ValidationError, path: Path) -> Iterator[tuple[str, str, Path]]:
-    value = error.instance
+    value: Any = error.instance
     schema: Any = error.schema
     wanted: Any = error.validator_value
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         allowed = _allowed(schema)
-        extras = [key for key in value if key not in allowed] or list(value)
-        for key in extras:
+        # Where a part of the schema fails, the validator takes the words of
+        # that part for unknown as well; its own error says what is wrong.
+        for key in (key for key in value if key not in allowed):
             yield f"{key!r} is not a word of the language here", suggest(key, allowed), (*path, key)
         return
     if error.validator == "required":
@@ -111,38 +112,40 @@ def _explain(error: ValidationError, path: Path) -> Iterator[tuple[str, str, Pat
 
 
 def _allowed(schema: Any) -> list[str]:
-    """Property names a schema knows, through its references."""
+    """Property names a schema knows, through what it is made of."""
     names: dict[str, None] = {}
-    pending = [(schema, _registry().resolver())]
+    refused: set[str] = set()
+    pending = [schema]
     while pending:
-        current, resolver = pending.pop()
+        current = pending.pop()
+        file = _homes()[id(current)]
         for name, inner in current.get("properties", {}).items():
             if inner is False:
-                names.pop(name, None)
-            else:
-                names.setdefault(name)
+                refused.add(name)
+            names.setdefault(name)
         for inner in current.get("allOf", ()):
-            if "$ref" in inner:
-                reference = inner["$ref"]
-                if reference.startswith("#"):
-                    found = _resolve_local(reference)
-                else:
-                    found = resolver.lookup(reference).contents
-                pending.append((found, resolver))
-            else:
-                pending.append((inner, resolver))
-    refused = {name for name, inner in schema.get("properties", {}).items() if inner is False}
+            found = _registry().resolver(base_uri=file).lookup(inner["$ref"]) if "$ref" in inner else None
+            pending.append(inner if found is None else found.contents)
     return [name for name in names if name not in refused]
 
 
-def _resolve_local(reference: str) -> Any:
-    # Local references of the meta schemas name definitions of one file each.
-    for resource in ("field.schema.json", "frame.schema.json", "enums.schema.json"):
-        try:
-            return _registry().resolver(base_uri=resource).lookup(reference).contents
-        except referencing.exceptions.Unresolvable:
-            continue
-    raise AssertionError(reference)
+@functools.cache
+def _homes() -> dict[int, str]:
+    """The file that each part of the meta schemas is in, by identity."""
+    homes: dict[int, str] = {}
+
+    def walk(value: Any, file: str) -> None:
+        if isinstance(value, dict):
+            homes[id(value)] = file
+            for inner in value.values():
+                walk(inner, file)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner, file)
+
+    for file in _registry():
+        walk(_registry().contents(file), file)
+    return homes
 
 
 def _show(value: Any) -> str:

@@ -20,6 +20,10 @@ __all__ = ["Document", "read_document"]
 
 _INTEGER = re.compile(r"[-+]?(0x[0-9A-Fa-f]+|[0-9]+)\Z")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?\Z")
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
+)
 _DEEPEST = 30
 _LARGEST = 4 * 1024 * 1024
 
@@ -87,13 +91,16 @@ class _Reader:
         self.seen: set[int] = set()
 
     def read(self, node: Any, path: Path) -> Any:
-        line = node.start_mark.line + 1
-        self.lines.setdefault(path, line)
+        # Where a key stands is known before its value is read.
+        line = self.lines.setdefault(path, node.start_mark.line + 1)
         # A node met twice is an alias: the text says less than it means.
         if id(node) in self.seen:
             self.problems.add(self.label, line, path, "anchors and aliases are not part of the language")
             return None
         self.seen.add(id(node))
+        if node.tag not in _TAGS:
+            self.problems.add(self.label, line, path, "tags are not part of the language")
+            return None
         if len(path) > _DEEPEST:
             self.problems.add(self.label, line, path, "nested too deep")
             return None

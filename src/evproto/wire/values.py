@@ -121,7 +121,7 @@ def number_limits(field: Field, bits: int) -> tuple[int | float, int | float]:
 
 def _steps(field: Field, value: Any, path: str) -> int:
     if isinstance(value, int):
-        total: Any = int(value) * field.divisor - field.offset
+        total = int(value) * field.divisor - field.offset
         raw, rest = divmod(total, field.scale)
         if rest:
             _between(field, value, path)

@@ -144,7 +144,8 @@ class Builder:
         elif kind is Kind.BITS:
             annotation = self._pieces[owner + class_name(field.name)]
         elif kind is Kind.GROUP:
-            annotation = tuple[self._pieces[class_name(field.entry)], ...]
+            entry: Any = self._pieces[class_name(field.entry)]
+            annotation = tuple[entry, ...]
         else:
             annotation = _TYPES[kind]
         if counts:

@@ -1826,10 +1826,11 @@ class ParallelRemoteStartRequest(Message, frozen=True, kw_only=True, gc=False):
 
 
 class QrPrefixRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
-    """QR-code prefix setting (二维码前缀设置). Source: public servers and one published frame; in no
-    document.
+    """QR-code prefix setting (二维码前缀设置).
 
     Frame type 0xF0, platform to pile, request with 0xF1; body of 9 + 1n bytes. Sent: on demand.
+
+    Source: public servers and one published frame; in no document.
     """
 
     frame_type: ClassVar[int] = 0xF0
@@ -1848,9 +1849,11 @@ class QrPrefixRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
 
 
 class QrPrefixResponse(Message, frozen=True, kw_only=True, gc=False):
-    """QR-code prefix setting response (二维码前缀设置应答). Source: public servers; in no document.
+    """QR-code prefix setting response (二维码前缀设置应答).
 
     Frame type 0xF1, pile to platform, response with 0xF0; body of 8 bytes. Sent: answer.
+
+    Source: public servers; in no document.
 
     Errata: which code means success is disputed: two public servers take 0 for it, one takes 1.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, Final, Self
 
@@ -117,6 +118,11 @@ class EncryptedMessage(Record, frozen=True, kw_only=True, gc=False):
     body: bytes
 
 
+# Kept beside the classes: type checkers take whatever stands in the body of an
+# enumeration for a value it may have.
+_LABELS_ZH: dict[type[OpenIntEnum], Mapping[int, str]] = {}
+
+
 class OpenIntEnum(IntEnum):
     """An enumeration of codes that keeps codes outside its table.
 
@@ -124,8 +130,6 @@ class OpenIntEnum(IntEnum):
     compares, hashes, pickles and encodes as the number 9. Codes from 0 to
     65535 are possible.
     """
-
-    __zh__: ClassVar[dict[int, str]] = {}
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -145,7 +149,17 @@ class OpenIntEnum(IntEnum):
     @property
     def zh(self) -> str:
         """The document's Chinese name of this code; empty where it has none."""
-        return self.__zh__.get(int(self), "")
+        return self.labels_zh().get(int(self), "")
+
+    @classmethod
+    def labels_zh(cls) -> Mapping[int, str]:
+        """The document's Chinese names by code."""
+        return _LABELS_ZH.get(cls, {})
+
+    @classmethod
+    def set_labels_zh(cls, labels: Mapping[int, str]) -> None:
+        """Give the codes their Chinese names; for generated code."""
+        _LABELS_ZH[cls] = labels
 
 
 class RawTime(msgspec.Struct, frozen=True):

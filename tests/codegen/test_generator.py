@@ -101,7 +101,7 @@ def plain(field: Field) -> dict[str, object]:
     out["enum"] = field.enum and (
         field.enum.__name__,
         {m.name: int(m) for m in field.enum},
-        field.enum.__zh__,
+        dict(field.enum.labels_zh()),
     )
     out["type"] = field.type and field.type.__name__
     out["fields"] = [plain(inner) for inner in field.fields]

@@ -72,7 +72,7 @@ class Builder:
             type[OpenIntEnum],
             OpenIntEnum(class_name(spec.name), members, module=self._module),  # type: ignore[call-arg, arg-type]
         )
-        made.__zh__ = {member.code: member.zh for member in spec.members if member.zh}
+        made.set_labels_zh({member.code: member.zh for member in spec.members if member.zh})
         made.__doc__ = f"{spec.title}."
         return made
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from evproto.messages import OpenIntEnum
 
 __all__ = [
@@ -59,26 +57,22 @@ __all__ = [
 class PileType(OpenIntEnum):
     """Type of pile."""
 
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "直流桩",
-        0x01: "交流桩",
-    }
-
     DC = 0x00
     """直流桩"""
     AC = 0x01
     """交流桩"""
 
 
+PileType.set_labels_zh(
+    {
+        0x00: "直流桩",
+        0x01: "交流桩",
+    }
+)
+
+
 class NetworkType(OpenIntEnum):
     """Network of the pile."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "SIM卡",
-        0x01: "LAN",
-        0x02: "WAN",
-        0x03: "其他",
-    }
 
     SIM = 0x00
     """SIM卡"""
@@ -90,15 +84,18 @@ class NetworkType(OpenIntEnum):
     """其他"""
 
 
+NetworkType.set_labels_zh(
+    {
+        0x00: "SIM卡",
+        0x01: "LAN",
+        0x02: "WAN",
+        0x03: "其他",
+    }
+)
+
+
 class Operator(OpenIntEnum):
     """Mobile operator of the pile's SIM; 1 is left out in the document."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "移动",
-        0x02: "电信",
-        0x03: "联通",
-        0x04: "其他",
-    }
 
     CHINA_MOBILE = 0x00
     """移动"""
@@ -110,13 +107,18 @@ class Operator(OpenIntEnum):
     """其他"""
 
 
+Operator.set_labels_zh(
+    {
+        0x00: "移动",
+        0x02: "电信",
+        0x03: "联通",
+        0x04: "其他",
+    }
+)
+
+
 class LoginResult(OpenIntEnum):
     """Result of the login."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "登陆成功",
-        0x01: "登陆失败",
-    }
 
     SUCCESS = 0x00
     """登陆成功"""
@@ -124,13 +126,16 @@ class LoginResult(OpenIntEnum):
     """登陆失败"""
 
 
+LoginResult.set_labels_zh(
+    {
+        0x00: "登陆成功",
+        0x01: "登陆失败",
+    }
+)
+
+
 class GunHealth(OpenIntEnum):
     """Health of a gun in a heartbeat."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "正常",
-        0x01: "故障",
-    }
 
     NORMAL = 0x00
     """正常"""
@@ -138,13 +143,16 @@ class GunHealth(OpenIntEnum):
     """故障"""
 
 
+GunHealth.set_labels_zh(
+    {
+        0x00: "正常",
+        0x01: "故障",
+    }
+)
+
+
 class BillingModelVerificationResult(OpenIntEnum):
     """Whether pile and platform have the same billing model."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "桩计费模型与平台一致",
-        0x01: "桩计费模型与平台不一致",
-    }
 
     SAME = 0x00
     """桩计费模型与平台一致"""
@@ -152,15 +160,16 @@ class BillingModelVerificationResult(OpenIntEnum):
     """桩计费模型与平台不一致"""
 
 
+BillingModelVerificationResult.set_labels_zh(
+    {
+        0x00: "桩计费模型与平台一致",
+        0x01: "桩计费模型与平台不一致",
+    }
+)
+
+
 class TariffRate(OpenIntEnum):
     """Rate of a tariff period."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "尖费率",
-        0x01: "峰费率",
-        0x02: "平费率",
-        0x03: "谷费率",
-    }
 
     SHARP = 0x00
     """尖费率"""
@@ -172,15 +181,18 @@ class TariffRate(OpenIntEnum):
     """谷费率"""
 
 
+TariffRate.set_labels_zh(
+    {
+        0x00: "尖费率",
+        0x01: "峰费率",
+        0x02: "平费率",
+        0x03: "谷费率",
+    }
+)
+
+
 class GunStatus(OpenIntEnum):
     """Status of a gun."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "离线",
-        0x01: "故障",
-        0x02: "空闲",
-        0x03: "充电",
-    }
 
     OFFLINE = 0x00
     """离线"""
@@ -192,14 +204,18 @@ class GunStatus(OpenIntEnum):
     """充电"""
 
 
+GunStatus.set_labels_zh(
+    {
+        0x00: "离线",
+        0x01: "故障",
+        0x02: "空闲",
+        0x03: "充电",
+    }
+)
+
+
 class GunDocked(OpenIntEnum):
     """Whether the gun hangs in its holder."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "否",
-        0x01: "是",
-        0x02: "未知",
-    }
 
     NO = 0x00
     """否"""
@@ -209,13 +225,17 @@ class GunDocked(OpenIntEnum):
     """未知"""
 
 
-class NoYes(OpenIntEnum):
-    """No or yes."""
-
-    __zh__: ClassVar[dict[int, str]] = {
+GunDocked.set_labels_zh(
+    {
         0x00: "否",
         0x01: "是",
+        0x02: "未知",
     }
+)
+
+
+class NoYes(OpenIntEnum):
+    """No or yes."""
 
     NO = 0x00
     """否"""
@@ -223,20 +243,16 @@ class NoYes(OpenIntEnum):
     """是"""
 
 
+NoYes.set_labels_zh(
+    {
+        0x00: "否",
+        0x01: "是",
+    }
+)
+
+
 class BatteryType(OpenIntEnum):
     """Battery type (GB/T 27930)."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "铅酸电池",
-        0x02: "氢电池",
-        0x03: "磷酸铁锂电池",
-        0x04: "锰酸锂电池",
-        0x05: "钴酸锂电池",
-        0x06: "三元材料电池",
-        0x07: "聚合物锂离子电池",
-        0x08: "钛酸锂电池",
-        0xFF: "其他",
-    }
 
     LEAD_ACID = 0x01
     """铅酸电池"""
@@ -258,13 +274,23 @@ class BatteryType(OpenIntEnum):
     """其他"""
 
 
+BatteryType.set_labels_zh(
+    {
+        0x01: "铅酸电池",
+        0x02: "氢电池",
+        0x03: "磷酸铁锂电池",
+        0x04: "锰酸锂电池",
+        0x05: "钴酸锂电池",
+        0x06: "三元材料电池",
+        0x07: "聚合物锂离子电池",
+        0x08: "钛酸锂电池",
+        0xFF: "其他",
+    }
+)
+
+
 class BatteryOwnership(OpenIntEnum):
     """Who owns the battery."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "租赁",
-        0x01: "车自有",
-    }
 
     LEASED = 0x00
     """租赁"""
@@ -272,14 +298,16 @@ class BatteryOwnership(OpenIntEnum):
     """车自有"""
 
 
+BatteryOwnership.set_labels_zh(
+    {
+        0x00: "租赁",
+        0x01: "车自有",
+    }
+)
+
+
 class TimeoutFlag(OpenIntEnum):
     """Two-bit timeout flag (GB/T 27930)."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "正常",
-        0x01: "超时",
-        0x02: "不可信状态",
-    }
 
     NORMAL = 0x00
     """正常"""
@@ -289,26 +317,32 @@ class TimeoutFlag(OpenIntEnum):
     """不可信状态"""
 
 
+TimeoutFlag.set_labels_zh(
+    {
+        0x00: "正常",
+        0x01: "超时",
+        0x02: "不可信状态",
+    }
+)
+
+
 class StopFlag(OpenIntEnum):
     """Two-bit stop cause flag (GB/T 27930); the document gives no codes; these are those of BST and
     CST."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-    }
 
     NORMAL = 0x00
     OCCURRED = 0x01
     UNTRUSTED = 0x02
 
 
+StopFlag.set_labels_zh(
+    {
+    }
+)
+
+
 class HighLowFlag(OpenIntEnum):
     """Two-bit limit flag (GB/T 27930)."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "正常",
-        0x01: "过高",
-        0x02: "过低",
-    }
 
     NORMAL = 0x00
     """正常"""
@@ -318,14 +352,17 @@ class HighLowFlag(OpenIntEnum):
     """过低"""
 
 
+HighLowFlag.set_labels_zh(
+    {
+        0x00: "正常",
+        0x01: "过高",
+        0x02: "过低",
+    }
+)
+
+
 class OvercurrentFlag(OpenIntEnum):
     """Two-bit overcurrent flag (GB/T 27930)."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "正常",
-        0x01: "过流",
-        0x02: "不可信状态",
-    }
 
     NORMAL = 0x00
     """正常"""
@@ -335,14 +372,17 @@ class OvercurrentFlag(OpenIntEnum):
     """不可信状态"""
 
 
-class AbnormalFlag(OpenIntEnum):
-    """Two-bit abnormality flag (GB/T 27930); the document repeats the text for overcurrent."""
-
-    __zh__: ClassVar[dict[int, str]] = {
+OvercurrentFlag.set_labels_zh(
+    {
         0x00: "正常",
         0x01: "过流",
         0x02: "不可信状态",
     }
+)
+
+
+class AbnormalFlag(OpenIntEnum):
+    """Two-bit abnormality flag (GB/T 27930); the document repeats the text for overcurrent."""
 
     NORMAL = 0x00
     """正常"""
@@ -352,14 +392,17 @@ class AbnormalFlag(OpenIntEnum):
     """不可信状态"""
 
 
-class OvertemperatureFlag(OpenIntEnum):
-    """Two-bit overtemperature flag (GB/T 27930); the document repeats the text for overcurrent."""
-
-    __zh__: ClassVar[dict[int, str]] = {
+AbnormalFlag.set_labels_zh(
+    {
         0x00: "正常",
         0x01: "过流",
         0x02: "不可信状态",
     }
+)
+
+
+class OvertemperatureFlag(OpenIntEnum):
+    """Two-bit overtemperature flag (GB/T 27930); the document repeats the text for overcurrent."""
 
     NORMAL = 0x00
     """正常"""
@@ -369,14 +412,18 @@ class OvertemperatureFlag(OpenIntEnum):
     """不可信状态"""
 
 
+OvertemperatureFlag.set_labels_zh(
+    {
+        0x00: "正常",
+        0x01: "过流",
+        0x02: "不可信状态",
+    }
+)
+
+
 class ChargePermission(OpenIntEnum):
     """Whether charging is allowed (GB/T 27930); the field is named charging prohibited, but 0
     prohibits."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "禁止",
-        0x01: "允许",
-    }
 
     FORBIDDEN = 0x00
     """禁止"""
@@ -384,13 +431,16 @@ class ChargePermission(OpenIntEnum):
     """允许"""
 
 
+ChargePermission.set_labels_zh(
+    {
+        0x00: "禁止",
+        0x01: "允许",
+    }
+)
+
+
 class ChargeMode(OpenIntEnum):
     """Charging mode (GB/T 27930)."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "恒压充电",
-        0x02: "恒流充电",
-    }
 
     CONSTANT_VOLTAGE = 0x01
     """恒压充电"""
@@ -398,14 +448,16 @@ class ChargeMode(OpenIntEnum):
     """恒流充电"""
 
 
+ChargeMode.set_labels_zh(
+    {
+        0x01: "恒压充电",
+        0x02: "恒流充电",
+    }
+)
+
+
 class StartMethod(OpenIntEnum):
     """How a user asks to charge at the pile; not the codes of start_source."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "刷卡启动充电",
-        0x02: "帐号启动充电(暂不支持)",
-        0x03: "vin码启动充电",
-    }
 
     CARD = 0x01
     """刷卡启动充电"""
@@ -415,13 +467,17 @@ class StartMethod(OpenIntEnum):
     """vin码启动充电"""
 
 
+StartMethod.set_labels_zh(
+    {
+        0x01: "刷卡启动充电",
+        0x02: "帐号启动充电(暂不支持)",
+        0x03: "vin码启动充电",
+    }
+)
+
+
 class NoYesRequired(OpenIntEnum):
     """Whether something is required."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "不需要",
-        0x01: "需要",
-    }
 
     NOT_REQUIRED = 0x00
     """不需要"""
@@ -429,13 +485,16 @@ class NoYesRequired(OpenIntEnum):
     """需要"""
 
 
+NoYesRequired.set_labels_zh(
+    {
+        0x00: "不需要",
+        0x01: "需要",
+    }
+)
+
+
 class FailureSuccess(OpenIntEnum):
     """Failure or success, 1 = success."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "失败",
-        0x01: "成功",
-    }
 
     FAILURE = 0x00
     """失败"""
@@ -443,22 +502,16 @@ class FailureSuccess(OpenIntEnum):
     """成功"""
 
 
+FailureSuccess.set_labels_zh(
+    {
+        0x00: "失败",
+        0x01: "成功",
+    }
+)
+
+
 class AuthFailureReason(OpenIntEnum):
     """Why the platform refuses to start; the document has no code for success; real platforms send 0."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "账户不存在",
-        0x02: "账户冻结",
-        0x03: "账户余额不足",
-        0x04: "该卡存在未结账记录",
-        0x05: "桩停用",
-        0x06: "该账户不能在此桩上充电",
-        0x07: "密码错误",
-        0x08: "电站电容不足",
-        0x09: "系统中vin码不存在",
-        0x0A: "该桩存在未结账记录",
-        0x0B: "该桩不支持刷卡",
-    }
 
     ACCOUNT_NOT_FOUND = 0x01
     """账户不存在"""
@@ -484,17 +537,25 @@ class AuthFailureReason(OpenIntEnum):
     """该桩不支持刷卡"""
 
 
+AuthFailureReason.set_labels_zh(
+    {
+        0x01: "账户不存在",
+        0x02: "账户冻结",
+        0x03: "账户余额不足",
+        0x04: "该卡存在未结账记录",
+        0x05: "桩停用",
+        0x06: "该账户不能在此桩上充电",
+        0x07: "密码错误",
+        0x08: "电站电容不足",
+        0x09: "系统中vin码不存在",
+        0x0A: "该桩存在未结账记录",
+        0x0B: "该桩不支持刷卡",
+    }
+)
+
+
 class RemoteStartFailureReason(OpenIntEnum):
     """Why the pile did not start."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "无",
-        0x01: "设备编号不匹配",
-        0x02: "枪已在充电",
-        0x03: "设备故障",
-        0x04: "设备离线",
-        0x05: "未插枪",
-    }
 
     NONE = 0x00
     """无"""
@@ -510,15 +571,20 @@ class RemoteStartFailureReason(OpenIntEnum):
     """未插枪"""
 
 
-class RemoteStopFailureReason(OpenIntEnum):
-    """Why the pile did not stop."""
-
-    __zh__: ClassVar[dict[int, str]] = {
+RemoteStartFailureReason.set_labels_zh(
+    {
         0x00: "无",
         0x01: "设备编号不匹配",
-        0x02: "枪未处于充电状态",
-        0x03: "其他",
+        0x02: "枪已在充电",
+        0x03: "设备故障",
+        0x04: "设备离线",
+        0x05: "未插枪",
     }
+)
+
+
+class RemoteStopFailureReason(OpenIntEnum):
+    """Why the pile did not stop."""
 
     NONE = 0x00
     """无"""
@@ -530,15 +596,18 @@ class RemoteStopFailureReason(OpenIntEnum):
     """其他"""
 
 
+RemoteStopFailureReason.set_labels_zh(
+    {
+        0x00: "无",
+        0x01: "设备编号不匹配",
+        0x02: "枪未处于充电状态",
+        0x03: "其他",
+    }
+)
+
+
 class StartSource(OpenIntEnum):
     """How a transaction was started; 3 is left out in the document; real piles send 0 and 3 as well."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "app启动",
-        0x02: "卡启动",
-        0x04: "离线卡启动",
-        0x05: "vin码启动充电",
-    }
 
     APP = 0x01
     """app启动"""
@@ -550,13 +619,18 @@ class StartSource(OpenIntEnum):
     """vin码启动充电"""
 
 
+StartSource.set_labels_zh(
+    {
+        0x01: "app启动",
+        0x02: "卡启动",
+        0x04: "离线卡启动",
+        0x05: "vin码启动充电",
+    }
+)
+
+
 class TransactionAck(OpenIntEnum):
     """What became of a transaction record."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "上传成功",
-        0x01: "非法账单",
-    }
 
     ACCEPTED = 0x00
     """上传成功"""
@@ -564,14 +638,16 @@ class TransactionAck(OpenIntEnum):
     """非法账单"""
 
 
+TransactionAck.set_labels_zh(
+    {
+        0x00: "上传成功",
+        0x01: "非法账单",
+    }
+)
+
+
 class BalanceUpdateResult(OpenIntEnum):
     """Result of a balance update, 0 = success."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "修改成功",
-        0x01: "设备编号错误",
-        0x02: "卡号错误",
-    }
 
     SUCCESS = 0x00
     """修改成功"""
@@ -581,13 +657,17 @@ class BalanceUpdateResult(OpenIntEnum):
     """卡号错误"""
 
 
+BalanceUpdateResult.set_labels_zh(
+    {
+        0x00: "修改成功",
+        0x01: "设备编号错误",
+        0x02: "卡号错误",
+    }
+)
+
+
 class CardSyncFailureReason(OpenIntEnum):
     """Why cards were not stored; the document has no code for success; its sample sends 0."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "卡号格式错误",
-        0x02: "储存空间不足",
-    }
 
     CARD_NO_FORMAT_ERROR = 0x01
     """卡号格式错误"""
@@ -595,14 +675,16 @@ class CardSyncFailureReason(OpenIntEnum):
     """储存空间不足"""
 
 
+CardSyncFailureReason.set_labels_zh(
+    {
+        0x01: "卡号格式错误",
+        0x02: "储存空间不足",
+    }
+)
+
+
 class CardClearReason(OpenIntEnum):
     """Why a card was not cleared; the two rows of the table disagree on 0 and 2, so go by the result."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "清除成功",
-        0x01: "卡号格式错误",
-        0x02: "清除成功",
-    }
 
     CLEARED = 0x00
     """清除成功"""
@@ -612,13 +694,17 @@ class CardClearReason(OpenIntEnum):
     """清除成功"""
 
 
+CardClearReason.set_labels_zh(
+    {
+        0x00: "清除成功",
+        0x01: "卡号格式错误",
+        0x02: "清除成功",
+    }
+)
+
+
 class CardQueryResult(OpenIntEnum):
     """Whether the pile knows a card."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "不存在",
-        0x01: "存在",
-    }
 
     ABSENT = 0x00
     """不存在"""
@@ -626,13 +712,16 @@ class CardQueryResult(OpenIntEnum):
     """存在"""
 
 
+CardQueryResult.set_labels_zh(
+    {
+        0x00: "不存在",
+        0x01: "存在",
+    }
+)
+
+
 class WorkPermission(OpenIntEnum):
     """Whether the pile may work."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "允许正常工作",
-        0x01: "停止使用，锁定充电桩",
-    }
 
     ALLOWED = 0x00
     """允许正常工作"""
@@ -640,14 +729,16 @@ class WorkPermission(OpenIntEnum):
     """停止使用，锁定充电桩"""
 
 
+WorkPermission.set_labels_zh(
+    {
+        0x00: "允许正常工作",
+        0x01: "停止使用，锁定充电桩",
+    }
+)
+
+
 class LockState(OpenIntEnum):
     """Position of a parking lock."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "未到位状态",
-        0x55: "升锁到位状态",
-        0xFF: "降锁到位状态",
-    }
 
     NOT_IN_POSITION = 0x00
     """未到位状态"""
@@ -657,13 +748,17 @@ class LockState(OpenIntEnum):
     """降锁到位状态"""
 
 
+LockState.set_labels_zh(
+    {
+        0x00: "未到位状态",
+        0x55: "升锁到位状态",
+        0xFF: "降锁到位状态",
+    }
+)
+
+
 class ParkingState(OpenIntEnum):
     """Whether the parking space is taken."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "无车辆",
-        0xFF: "停放车辆",
-    }
 
     VACANT = 0x00
     """无车辆"""
@@ -671,14 +766,16 @@ class ParkingState(OpenIntEnum):
     """停放车辆"""
 
 
+ParkingState.set_labels_zh(
+    {
+        0x00: "无车辆",
+        0xFF: "停放车辆",
+    }
+)
+
+
 class LockAlarm(OpenIntEnum):
     """Alarm of a parking lock."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "正常无报警",
-        0x55: "摇臂升降异常(未到位)",
-        0xFF: "待机状态摇臂破坏",
-    }
 
     NONE = 0x00
     """正常无报警"""
@@ -688,13 +785,17 @@ class LockAlarm(OpenIntEnum):
     """待机状态摇臂破坏"""
 
 
+LockAlarm.set_labels_zh(
+    {
+        0x00: "正常无报警",
+        0x55: "摇臂升降异常(未到位)",
+        0xFF: "待机状态摇臂破坏",
+    }
+)
+
+
 class LockCommand(OpenIntEnum):
     """What a parking lock is to do."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x55: "升锁",
-        0xFF: "降锁",
-    }
 
     RAISE_LOCK = 0x55
     """升锁"""
@@ -702,13 +803,16 @@ class LockCommand(OpenIntEnum):
     """降锁"""
 
 
+LockCommand.set_labels_zh(
+    {
+        0x55: "升锁",
+        0xFF: "降锁",
+    }
+)
+
+
 class ExecutionControl(OpenIntEnum):
     """When to carry out a command."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "立即执行",
-        0x02: "空闲执行",
-    }
 
     IMMEDIATELY = 0x01
     """立即执行"""
@@ -716,13 +820,16 @@ class ExecutionControl(OpenIntEnum):
     """空闲执行"""
 
 
+ExecutionControl.set_labels_zh(
+    {
+        0x01: "立即执行",
+        0x02: "空闲执行",
+    }
+)
+
+
 class UpdatePileType(OpenIntEnum):
     """Type of pile in an update; not the codes of pile_type in 0x01."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x01: "直流",
-        0x02: "交流",
-    }
 
     DC = 0x01
     """直流"""
@@ -730,15 +837,16 @@ class UpdatePileType(OpenIntEnum):
     """交流"""
 
 
+UpdatePileType.set_labels_zh(
+    {
+        0x01: "直流",
+        0x02: "交流",
+    }
+)
+
+
 class UpdateResult(OpenIntEnum):
     """Result of an update."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "成功",
-        0x01: "编号错误",
-        0x02: "程序与桩型号不符",
-        0x03: "下载更新文件超时",
-    }
 
     SUCCESS = 0x00
     """成功"""
@@ -750,13 +858,18 @@ class UpdateResult(OpenIntEnum):
     """下载更新文件超时"""
 
 
+UpdateResult.set_labels_zh(
+    {
+        0x00: "成功",
+        0x01: "编号错误",
+        0x02: "程序与桩型号不符",
+        0x03: "下载更新文件超时",
+    }
+)
+
+
 class GunRole(OpenIntEnum):
     """Role of a gun in parallel charging."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "主枪",
-        0x01: "辅枪",
-    }
 
     MAIN = 0x00
     """主枪"""
@@ -764,13 +877,16 @@ class GunRole(OpenIntEnum):
     """辅枪"""
 
 
+GunRole.set_labels_zh(
+    {
+        0x00: "主枪",
+        0x01: "辅枪",
+    }
+)
+
+
 class QrFormat(OpenIntEnum):
     """What a QR code is made of; not in the document."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "前缀+桩编码",
-        0x01: "前缀+桩编码+枪号",
-    }
 
     PREFIX_AND_PILE_ID = 0x00
     """前缀+桩编码"""
@@ -778,13 +894,16 @@ class QrFormat(OpenIntEnum):
     """前缀+桩编码+枪号"""
 
 
+QrFormat.set_labels_zh(
+    {
+        0x00: "前缀+桩编码",
+        0x01: "前缀+桩编码+枪号",
+    }
+)
+
+
 class Encryption(OpenIntEnum):
     """Encryption of the body; neither mode nor padding nor keys are defined."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x00: "不加密",
-        0x01: "3DES",
-    }
 
     NONE = 0x00
     """不加密"""
@@ -792,93 +911,17 @@ class Encryption(OpenIntEnum):
     """3DES"""
 
 
+Encryption.set_labels_zh(
+    {
+        0x00: "不加密",
+        0x01: "3DES",
+    }
+)
+
+
 class StopReason(OpenIntEnum):
     """Why charging ended or did not start; section 13.1, though the transaction record refers to 11.1;
     its sample sends 0."""
-
-    __zh__: ClassVar[dict[int, str]] = {
-        0x40: "结束充电，APP 远程停止",
-        0x41: "结束充电，SOC 达到 100%",
-        0x42: "结束充电，充电电量满足设定条件",
-        0x43: "结束充电，充电金额满足设定条件",
-        0x44: "结束充电，充电时间满足设定条件",
-        0x45: "结束充电，手动停止充电",
-        0x46: "其他方式（预留）",
-        0x47: "其他方式（预留）",
-        0x48: "其他方式（预留）",
-        0x49: "其他方式（预留）",
-        0x4A: "充电启动失败，充电桩控制系统故障(需要重启或自动恢复)",
-        0x4B: "充电启动失败，控制导引断开",
-        0x4C: "充电启动失败，断路器跳位",
-        0x4D: "充电启动失败，电表通信中断",
-        0x4E: "充电启动失败，余额不足",
-        0x4F: "充电启动失败，充电模块故障",
-        0x50: "充电启动失败，急停开入",
-        0x51: "充电启动失败，防雷器异常",
-        0x52: "充电启动失败，BMS 未就绪",
-        0x53: "充电启动失败，温度异常",
-        0x54: "充电启动失败，电池反接故障",
-        0x55: "充电启动失败，电子锁异常",
-        0x56: "充电启动失败，合闸失败",
-        0x57: "充电启动失败，绝缘异常",
-        0x58: "预留",
-        0x59: "充电启动失败，接收 BMS 握手报文 BHM 超时",
-        0x5A: "充电启动失败，接收 BMS 和车辆的辨识报文超时 BRM",
-        0x5B: "充电启动失败，接收电池充电参数报文超时 BCP",
-        0x5C: "充电启动失败，接收 BMS 完成充电准备报文超时 BRO AA",
-        0x5D: "充电启动失败，接收电池充电总状态报文超时 BCS",
-        0x5E: "充电启动失败，接收电池充电要求报文超时 BCL",
-        0x5F: "充电启动失败，接收电池状态信息报文超时 BSM",
-        0x60: "充电启动失败，GB2015 电池在 BHM 阶段有电压不允许充电",
-        0x61: "充电启动失败，GB2015 辨识阶段在 BRO_AA 时候电池实际电压与 BCP 报文电池电压差距大于 5%",
-        0x62: "充电启动失败，B2015 充电机在预充电阶段从 BRO_AA 变成 BRO_00 状态",
-        0x63: "充电启动失败，接收主机配置报文超时",
-        0x64: "充电启动失败，充电机未准备就绪,我们没有回 CRO AA，对应老国标",
-        0x65: "（其他原因）预留",
-        0x66: "（其他原因）预留",
-        0x67: "（其他原因）预留",
-        0x68: "（其他原因）预留",
-        0x69: "（其他原因）预留",
-        0x6A: "充电异常中止，系统闭锁",
-        0x6B: "充电异常中止，导引断开",
-        0x6C: "充电异常中止，断路器跳位",
-        0x6D: "充电异常中止，电表通信中断",
-        0x6E: "充电异常中止，余额不足",
-        0x6F: "充电异常中止，交流保护动作",
-        0x70: "充电异常中止，直流保护动作",
-        0x71: "充电异常中止，充电模块故障",
-        0x72: "充电异常中止，急停开入",
-        0x73: "充电异常中止，防雷器异常",
-        0x74: "充电异常中止，温度异常",
-        0x75: "充电异常中止，输出异常",
-        0x76: "充电异常中止，充电无流",
-        0x77: "充电异常中止，电子锁异常",
-        0x78: "预留",
-        0x79: "充电异常中止，总充电电压异常",
-        0x7A: "充电异常中止，总充电电流异常",
-        0x7B: "充电异常中止，单体充电电压异常",
-        0x7C: "充电异常中止，电池组过温",
-        0x7D: "充电异常中止，最高单体充电电压异常",
-        0x7E: "充电异常中止，最高电池组过温",
-        0x7F: "充电异常中止，BMV 单体充电电压异常",
-        0x80: "充电异常中止，BMT 电池组过温",
-        0x81: "充电异常中止，电池状态异常停止充电",
-        0x82: "充电异常中止，车辆发报文禁止充电",
-        0x83: "充电异常中止，充电桩断电",
-        0x84: "充电异常中止，接收电池充电总状态报文超时",
-        0x85: "充电异常中止，接收电池充电要求报文超时",
-        0x86: "充电异常中止，接收电池状态信息报文超时",
-        0x87: "充电异常中止，接收 BMS 中止充电报文超时",
-        0x88: "充电异常中止，接收 BMS 充电统计报文超时",
-        0x89: "充电异常中止，接收对侧 CCS 报文超时",
-        0x8A: "（其他原因）预留",
-        0x8B: "（其他原因）预留",
-        0x8C: "（其他原因）预留",
-        0x8D: "（其他原因）预留",
-        0x8E: "（其他原因）预留",
-        0x8F: "（其他原因）预留",
-        0x90: "未知原因停止",
-    }
 
     COMPLETED_APP_REMOTE_STOP = 0x40
     """结束充电，APP 远程停止"""
@@ -1042,3 +1085,90 @@ class StopReason(OpenIntEnum):
     """（其他原因）预留"""
     STOPPED_UNKNOWN_REASON = 0x90
     """未知原因停止"""
+
+
+StopReason.set_labels_zh(
+    {
+        0x40: "结束充电，APP 远程停止",
+        0x41: "结束充电，SOC 达到 100%",
+        0x42: "结束充电，充电电量满足设定条件",
+        0x43: "结束充电，充电金额满足设定条件",
+        0x44: "结束充电，充电时间满足设定条件",
+        0x45: "结束充电，手动停止充电",
+        0x46: "其他方式（预留）",
+        0x47: "其他方式（预留）",
+        0x48: "其他方式（预留）",
+        0x49: "其他方式（预留）",
+        0x4A: "充电启动失败，充电桩控制系统故障(需要重启或自动恢复)",
+        0x4B: "充电启动失败，控制导引断开",
+        0x4C: "充电启动失败，断路器跳位",
+        0x4D: "充电启动失败，电表通信中断",
+        0x4E: "充电启动失败，余额不足",
+        0x4F: "充电启动失败，充电模块故障",
+        0x50: "充电启动失败，急停开入",
+        0x51: "充电启动失败，防雷器异常",
+        0x52: "充电启动失败，BMS 未就绪",
+        0x53: "充电启动失败，温度异常",
+        0x54: "充电启动失败，电池反接故障",
+        0x55: "充电启动失败，电子锁异常",
+        0x56: "充电启动失败，合闸失败",
+        0x57: "充电启动失败，绝缘异常",
+        0x58: "预留",
+        0x59: "充电启动失败，接收 BMS 握手报文 BHM 超时",
+        0x5A: "充电启动失败，接收 BMS 和车辆的辨识报文超时 BRM",
+        0x5B: "充电启动失败，接收电池充电参数报文超时 BCP",
+        0x5C: "充电启动失败，接收 BMS 完成充电准备报文超时 BRO AA",
+        0x5D: "充电启动失败，接收电池充电总状态报文超时 BCS",
+        0x5E: "充电启动失败，接收电池充电要求报文超时 BCL",
+        0x5F: "充电启动失败，接收电池状态信息报文超时 BSM",
+        0x60: "充电启动失败，GB2015 电池在 BHM 阶段有电压不允许充电",
+        0x61: "充电启动失败，GB2015 辨识阶段在 BRO_AA 时候电池实际电压与 BCP 报文电池电压差距大于 5%",
+        0x62: "充电启动失败，B2015 充电机在预充电阶段从 BRO_AA 变成 BRO_00 状态",
+        0x63: "充电启动失败，接收主机配置报文超时",
+        0x64: "充电启动失败，充电机未准备就绪,我们没有回 CRO AA，对应老国标",
+        0x65: "（其他原因）预留",
+        0x66: "（其他原因）预留",
+        0x67: "（其他原因）预留",
+        0x68: "（其他原因）预留",
+        0x69: "（其他原因）预留",
+        0x6A: "充电异常中止，系统闭锁",
+        0x6B: "充电异常中止，导引断开",
+        0x6C: "充电异常中止，断路器跳位",
+        0x6D: "充电异常中止，电表通信中断",
+        0x6E: "充电异常中止，余额不足",
+        0x6F: "充电异常中止，交流保护动作",
+        0x70: "充电异常中止，直流保护动作",
+        0x71: "充电异常中止，充电模块故障",
+        0x72: "充电异常中止，急停开入",
+        0x73: "充电异常中止，防雷器异常",
+        0x74: "充电异常中止，温度异常",
+        0x75: "充电异常中止，输出异常",
+        0x76: "充电异常中止，充电无流",
+        0x77: "充电异常中止，电子锁异常",
+        0x78: "预留",
+        0x79: "充电异常中止，总充电电压异常",
+        0x7A: "充电异常中止，总充电电流异常",
+        0x7B: "充电异常中止，单体充电电压异常",
+        0x7C: "充电异常中止，电池组过温",
+        0x7D: "充电异常中止，最高单体充电电压异常",
+        0x7E: "充电异常中止，最高电池组过温",
+        0x7F: "充电异常中止，BMV 单体充电电压异常",
+        0x80: "充电异常中止，BMT 电池组过温",
+        0x81: "充电异常中止，电池状态异常停止充电",
+        0x82: "充电异常中止，车辆发报文禁止充电",
+        0x83: "充电异常中止，充电桩断电",
+        0x84: "充电异常中止，接收电池充电总状态报文超时",
+        0x85: "充电异常中止，接收电池充电要求报文超时",
+        0x86: "充电异常中止，接收电池状态信息报文超时",
+        0x87: "充电异常中止，接收 BMS 中止充电报文超时",
+        0x88: "充电异常中止，接收 BMS 充电统计报文超时",
+        0x89: "充电异常中止，接收对侧 CCS 报文超时",
+        0x8A: "（其他原因）预留",
+        0x8B: "（其他原因）预留",
+        0x8C: "（其他原因）预留",
+        0x8D: "（其他原因）预留",
+        0x8E: "（其他原因）预留",
+        0x8F: "（其他原因）预留",
+        0x90: "未知原因停止",
+    }
+)

@@ -10,8 +10,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import evproto
 import pytest
+
+import evproto
 from evproto import errors, ykc
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from evproto import ykc
 from evproto.ykc.enums import TariffRate
 from evproto.ykc.tariff import PERIODS, Price, Tariff, periods
@@ -21,7 +22,7 @@ PRICES = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def tariff() -> Tariff:
     rates = periods([("23:00", "07:00", V), ("10:00", "11:30", S), ("18:00", "21:00", P)], default=F)
     return Tariff(billing_model_no="0100", prices=PRICES, periods=rates)

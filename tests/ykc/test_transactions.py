@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from evproto.ykc import BEIJING
-from evproto.ykc.transactions import make_transaction_no, parse_transaction_no
 from hypothesis import given
 from hypothesis import strategies as st
+
+from evproto.ykc import BEIJING
+from evproto.ykc.transactions import make_transaction_no, parse_transaction_no
 
 NOON = dt.datetime(2020, 1, 6, 18, 3, 42, tzinfo=BEIJING)
 

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 import msgspec
 
@@ -187,9 +187,16 @@ class FlaggedZone(dt.tzinfo):
 
     __slots__ = ("base", "flags")
 
+    base: dt.tzinfo
+    flags: int
+
     def __init__(self, base: dt.tzinfo, flags: int) -> None:
-        self.base = base
-        self.flags = flags
+        # Many times share one zone, so nobody may change it.
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "flags", flags)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a time zone does not change; {name} is set when it is made")
 
     @property
     def invalid(self) -> bool:
@@ -230,4 +237,4 @@ class FlaggedZone(dt.tzinfo):
         return FlaggedZone, (self.base, self.flags)
 
     def __repr__(self) -> str:
-        return f"FlaggedZone({self.base!r}, flags=0x{self.flags:04X})"
+        return f"FlaggedZone({self.base!r}, flags={self.flags!r})"

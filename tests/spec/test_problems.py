@@ -106,6 +106,31 @@ def test_one_problem(tmp_path: Path, text: str, line: int, path: str, message: s
     assert any(f[0] == line and f[1] == path and message in f[2] for f in found), found
 
 
+@pytest.mark.parametrize(
+    ("count", "text", "message"),
+    [
+        (
+            "{name: n, type: u8, reversed: true}",
+            "{name: t, type: ascii, size: n}",
+            "'n' is not a plain count",
+        ),
+        ("{name: n, type: u8, offset: 1}", "{name: t, type: ascii, size: n}", "'n' is not a plain count"),
+        (
+            "{name: n, type: code, enum: no_yes}",
+            "{name: t, type: ascii, size: n}",
+            "'n' is not a plain count",
+        ),
+        ("{name: n, type: u8}", "{name: t, type: ascii, size: remaining}", "only a group takes what remains"),
+    ],
+)
+def test_counts(tmp_path: Path, count: str, text: str, message: str) -> None:
+    frame = (
+        "{frame_type: 0x71, name: z, title: t, direction: pile_to_platform, role: report, fields: [%s, %s]}"
+    )
+    found = problems_of(tmp_path, f"overlay: x\nframes: {{add: [{frame % (count, text)}]}}")
+    assert [message for _, _, message, _ in found] == [message]
+
+
 def test_a_word_known_elsewhere_is_not_called_unknown(tmp_path: Path) -> None:
     """Where one part of a schema fails, the words of that part are not blamed too."""
     text = "overlay: x\nframes:\n  add:\n    - {frame_type: 5, name: z, title: t, direction: up, role: report, fields: []}"

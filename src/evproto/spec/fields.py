@@ -282,7 +282,9 @@ class FieldBuilder:
             key = "count" if field.kind == "group" else "size"
             place = fields.index(field)
             if field.count == "remaining":
-                if place != len(fields) - 1:
+                if field.kind != "group":
+                    self._add(raw, key, "only a group takes what remains", "name a length field")
+                elif place != len(fields) - 1:
                     self._add(raw, key, f"{field.name!r} takes what remains, but fields follow")
                 continue
             counts = {earlier.name: earlier for earlier in fields[:place]}
@@ -294,7 +296,13 @@ class FieldBuilder:
                     f"no field {field.count!r} stands before {field.name!r}",
                     suggest(field.count, [*counts, "remaining"]),
                 )
-            elif counter.kind != "uint" or counter.enum or counter.ratio != (1, 0, 1):
+            elif (
+                counter.kind != "uint"
+                or counter.enum
+                or counter.reversed
+                or counter.ratio != (1, 0, 1)
+                or counter.size > 4
+            ):
                 self._add(raw, key, f"{field.count!r} is not a plain count")
         total = sum(
             field.size * (field.count if field.kind == "group" and isinstance(field.count, int) else 1)

@@ -7,6 +7,7 @@ CRC-16/MODBUS (0x8005 reflected, start value 0xFFFF), and so do real piles.
 from __future__ import annotations
 
 from evproto import _speedups
+from evproto.wire.inputs import as_bytes
 
 __all__ = ["crc16_modbus", "crc16_modbus_pure"]
 
@@ -28,9 +29,12 @@ def crc16_modbus_pure(data: bytes | bytearray | memoryview, crc: int = 0xFFFF) -
     """CRC-16/MODBUS of ``data`` as an integer; it is sent low byte first.
 
     ``crc`` continues an earlier result: ``crc16(b, crc16(a)) == crc16(a + b)``.
+
+    Raises:
+        InputTypeError: ``data`` is not bytes-like.
     """
     table = _TABLE
-    for byte in data:
+    for byte in as_bytes(data):
         crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     return crc
 

@@ -28,13 +28,13 @@ from evproto.errors import (
     ChecksumError,
     DecodeError,
     ExcessBytesError,
-    InputTypeError,
     LengthByteError,
     SkippedBytesError,
     StartByteError,
     TruncatedFrameError,
 )
 from evproto.wire.checksum import crc16_modbus_pure
+from evproto.wire.inputs import as_bytes
 
 __all__ = [
     "HEADER_SIZE",
@@ -70,22 +70,6 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     """Where it begins in the stream."""
     data: bytes
     checksum: ChecksumStatus
-
-
-def as_bytes(data: Any) -> bytes:
-    """``data`` as bytes.
-
-    Raises:
-        InputTypeError: it is not bytes-like.
-    """
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, (bytearray, memoryview)):
-        try:
-            return bytes(data)
-        except (BufferError, ValueError) as error:
-            raise InputTypeError(f"the {type(data).__name__} cannot be read: {error}") from error
-    raise InputTypeError(f"frames are bytes, not {type(data).__name__}")
 
 
 def _judge(data: bytes) -> tuple[ChecksumStatus, int, int]:

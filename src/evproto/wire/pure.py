@@ -25,9 +25,9 @@ from evproto.wire.framing import (
     START,
     ChecksumStatus,
     Piece,
-    as_bytes,
     check_frame,
 )
+from evproto.wire.inputs import as_bytes, is_bytes_like
 from evproto.wire.table import Layout
 
 __all__ = ["PureEngine", "decrypt", "encrypt", "refusal"]
@@ -121,13 +121,13 @@ class PureEngine:
 
     def _body(self, message: Any) -> tuple[bytes, int]:
         if isinstance(message, (UnknownMessage, EncryptedMessage)):
-            if not isinstance(message.body, bytes):
+            if not is_bytes_like(message.body):
                 raise FieldError(
                     f"body takes bytes, not {type(message.body).__name__}",
                     path="body",
                     value=message.body,
                 )
-            return message.body, message.frame_type
+            return as_bytes(message.body), message.frame_type
         layout = self._by_class.get(type(message))
         if layout is None:
             raise refusal(message, self._options)
@@ -206,9 +206,9 @@ def encrypt(cipher: Any, body: bytes, encryption: int) -> bytes:
 
 
 def _trailing_bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
+    if not is_bytes_like(value):
         raise FieldError(f"trailing takes bytes, not {type(value).__name__}", path="trailing", value=value)
-    return value
+    return as_bytes(value)
 
 
 def _unsigned(value: Any, path: str, size: int) -> bytes:

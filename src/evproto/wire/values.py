@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from evproto.errors import FieldError
 from evproto.messages import FlaggedZone, RawTime
+from evproto.wire.inputs import as_bytes, is_bytes_like
 from evproto.wire.table import Field, Kind
 
 __all__ = ["decode_value", "encode_value", "number", "number_limits", "raw_number"]
@@ -211,11 +212,11 @@ def _encode_text(field: Field, value: Any, path: str) -> bytes:
 
 
 def _encode_bytes(field: Field, value: Any, path: str) -> bytes:
-    if not isinstance(value, (bytes, bytearray, memoryview)):
+    if not is_bytes_like(value):
         raise FieldError(
             f"{path} takes {field.size} bytes, not {type(value).__name__}", path=path, value=value
         )
-    data = bytes(value)
+    data = as_bytes(value)
     if len(data) < field.size and field.pad_left:
         data = data.rjust(field.size, b"\0")
     if len(data) != field.size:
@@ -271,9 +272,10 @@ def _decode_time(data: bytes, tz: dt.tzinfo) -> dt.datetime | RawTime:
 
 def _encode_time(value: Any, path: str, tz: dt.tzinfo) -> bytes:
     if isinstance(value, RawTime):
-        if not isinstance(value.raw, bytes) or len(value.raw) != 7:
+        raw = as_bytes(value.raw) if is_bytes_like(value.raw) else b""
+        if len(raw) != 7:
             raise FieldError(f"{path}: a RawTime holds 7 bytes", path=path, value=value, limit=7)
-        return value.raw
+        return raw
     if not isinstance(value, dt.datetime):
         raise FieldError(f"{path} takes a datetime, not {type(value).__name__}", path=path, value=value)
     zone: dt.tzinfo | None = value.tzinfo

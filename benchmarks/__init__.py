@@ -1,0 +1,1 @@
+"""How fast evproto is, against peers measured in the same run."""

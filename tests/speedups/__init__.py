@@ -1,0 +1,1 @@
+"""The compiled twin against the pure one, on layouts written by hand."""

@@ -71,31 +71,48 @@ class _Source:
     enums: dict[str, EnumSpec]
     frames: dict[str, _RawFrame]
 
+    def copy(self) -> _Source:
+        """One that an overlay may change."""
+        frames = {
+            name: dataclasses.replace(frame, value=dict(frame.value), fields=list(frame.fields))
+            for name, frame in self.frames.items()
+        }
+        return dataclasses.replace(self, types=dict(self.types), enums=dict(self.enums), frames=frames)
 
-def load_protocol(root: FilePath | None = None, *, label: str = "specs") -> Protocol:
+
+def load_protocol(root: FilePath | None = None) -> Protocol:
     """Read and resolve the YKC specs under ``root`` (the built-in ones otherwise).
 
     Raises:
         SpecError: they are wrong; it holds all problems.
     """
-    return _built_in() if root is None else _load(root, f"{label}/ykc")
+    return _built_in() if root is None else _load(root)
 
 
 @functools.cache
 def _built_in() -> Protocol:
-    return _load(specs_root() / "ykc", "specs/ykc")
+    return _load(specs_root() / "ykc")
 
 
-def _load(root: FilePath, label: str) -> Protocol:
+@functools.cache
+def _built_in_source() -> _Source:
     problems = Problems()
-    source = _read_source(root, label, problems)
+    source = _read_source(specs_root() / "ykc", problems)
+    problems.raise_if_any()
+    assert source is not None
+    return source
+
+
+def _load(root: FilePath) -> Protocol:
+    problems = Problems()
+    source = _read_source(root, problems)
     frames = _build_frames(source, problems) if source is not None else ()
     problems.raise_if_any()
     assert source is not None
     return _protocol(source, frames)
 
 
-def load_overlay(file: FilePath, base: str | None = None, *, root: FilePath | None = None) -> Revision:
+def load_overlay(file: FilePath, base: str | None = None) -> Revision:
     """Read the overlay in ``file`` and apply it to a version of the protocol.
 
     ``base`` is the version; without it the file's own ``base`` counts.
@@ -104,9 +121,7 @@ def load_overlay(file: FilePath, base: str | None = None, *, root: FilePath | No
         SpecError: the file is wrong; it holds all problems.
     """
     problems = Problems()
-    source = _read_source(root or specs_root() / "ykc", "specs/ykc", problems)
-    problems.raise_if_any()
-    assert source is not None
+    source = _built_in_source().copy()
     document = read_document(file, problems)
     if document is None or not check_document(document, "overlay", problems):
         problems.raise_if_any()
@@ -160,8 +175,9 @@ def _protocol(source: _Source, frames: tuple[FrameSpec, ...]) -> Protocol:
     )
 
 
-def _read_source(root: FilePath, label: str, problems: Problems) -> _Source | None:
+def _read_source(root: FilePath, problems: Problems) -> _Source | None:
     documents: dict[str, Document] = {}
+    label = "specs/ykc"
     for name in ("protocol", "versions", "types", "enums"):
         document = read_document(root / f"{name}.yaml", problems, f"{label}/{name}.yaml")
         if document is not None and check_document(document, name, problems):

@@ -58,14 +58,6 @@ def test_every_error_is_in_the_tree_and_its_drawing() -> None:
         assert re.search(rf"(^ *|── ){cls.__name__}\b", str(errors.__doc__), re.MULTILINE), cls
 
 
-def test_setup_lists_every_extension() -> None:
-    text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    listed = re.search(r"MODULES = \((.*?)\)", text, re.DOTALL)
-    assert listed is not None
-    found = {path.stem for path in (ROOT / "src" / "evproto" / "_speedups").glob("*.pyx")}
-    assert set(re.findall(r'"(\w+)"', listed[1])) == found
-
-
 def test_pyproject_lists_every_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     found = {

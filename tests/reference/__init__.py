@@ -1,0 +1,1 @@
+"""What the engines are compared with; nothing here imports evproto."""

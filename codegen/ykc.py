@@ -250,7 +250,8 @@ class _FieldView:
 
     @property
     def _ratio(self) -> str:
-        return "".join(
+        unit = f", unit={_literal(self.spec.unit)}" if self.spec.unit else ""
+        return unit + "".join(
             f", {key}={value}"
             for key, value, usual in (
                 ("scale", self.scale, 1),

@@ -222,14 +222,14 @@ cdef class Splitter:
                 at = self.skip(cut, at, following - buffer if following is not NULL else cut.size)
                 continue
             size = buffer[at + 1] + OVERHEAD if have > 1 else 0
-            if have < size or not size:
+            if have > 1 and (size < LEAST_LENGTH + OVERHEAD or self.is_wrong(at)):
+                at = self.skip(cut, at, at + 1)
+                continue
+            if have < size or have < 2:
                 if not final:
                     break
                 self.blame(cut, TRUNCATED, at, have, <int>size, <int>have)
                 at = self.resume(cut, at, cut.size)
-                continue
-            if size < LEAST_LENGTH + OVERHEAD or self.is_wrong(at):
-                at = self.skip(cut, at, at + 1)
                 continue
             verdict = judge(buffer + at, size, &expected, &actual)
             if self.accepts(verdict):

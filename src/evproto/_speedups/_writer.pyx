@@ -297,7 +297,10 @@ cdef class Writer:
         moment = <object>value
         zone = datetime_tzinfo(moment)
         if type(zone) is FlaggedZone:
-            base, carried = zone.base, zone.flags
+            try:
+                base, carried = zone.base, zone.flags
+            except AttributeError:  # made without __init__
+                return False
             zone = base
             if type(carried) is not int or not 0 <= carried < FLAGS:
                 return False

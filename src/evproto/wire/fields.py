@@ -168,7 +168,13 @@ def Bcd(size: int, *, pad_left: bool = False, reversed: bool = False) -> constru
 
 
 def Uint(
-    size: int, *, scale: int = 1, offset: int = 0, divisor: int = 1, reversed: bool = False
+    size: int,
+    *,
+    scale: int = 1,
+    offset: int = 0,
+    divisor: int = 1,
+    unit: str = "",
+    reversed: bool = False,
 ) -> construct.Construct:
     """``(raw * scale + offset) / divisor``; an int if the divisor is 1, else a float.
 
@@ -182,6 +188,7 @@ def Uint(
             scale=scale,
             offset=offset,
             divisor=divisor,
+            unit=unit,
             reversed=reversed,
         )
     )
@@ -218,6 +225,7 @@ def part(
     scale: int = 1,
     offset: int = 0,
     divisor: int = 1,
+    unit: str = "",
 ) -> Field:
     """``width`` bits of a word, the lowest of them ``bit``."""
     return Field(
@@ -229,6 +237,7 @@ def part(
         scale=scale,
         offset=offset,
         divisor=divisor,
+        unit=unit,
     )
 
 

@@ -10,7 +10,8 @@ how they were cut into chunks:
 * A candidate with a right checksum is a frame.
 * A candidate with a wrong one is reported once. Reading goes on at the first
   candidate inside it that has a right checksum and ends no later than it; else
-  right behind it, if a start byte stands there; else at its second byte.
+  right behind it, if a start byte stands there; else at its second byte. Those
+  inside that were found wrong on the way are not tried again.
 * Skipped bytes are reported when a frame follows, at the end, or whenever
   :data:`SKIP_REPORT` of them have gathered.
 
@@ -159,15 +160,15 @@ class PureSplitter:
                 continue
             have = len(buffer) - at
             size = buffer[at + 1] + OVERHEAD if have > 1 else 0
-            if have < size or not size:
+            if have > 1 and (size < LEAST_LENGTH + OVERHEAD or self._origin + at in self._wrong):
+                at = self._skip(out, at, at + 1)
+                continue
+            if have < size or have < 2:
                 if not final:
                     break
                 whole = bytes(buffer[at:])
                 self._blame(out, TruncatedFrameError(expected=size, actual=have, data=whole), at)
                 at = self._resume(out, at, len(buffer))
-                continue
-            if size < LEAST_LENGTH + OVERHEAD or self._origin + at in self._wrong:
-                at = self._skip(out, at, at + 1)
                 continue
             data = bytes(buffer[at : at + size])
             status, expected, actual = _judge(data)

@@ -1,4 +1,4 @@
-"""Bytes out of whatever holds bytes."""
+"""What callers hand in: bytes out of whatever holds them, values shown in errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 from evproto.errors import InputTypeError
 
-__all__ = ["as_bytes", "is_bytes_like"]
+__all__ = ["as_bytes", "is_bytes_like", "show"]
+
+_LONGEST = 60
 
 
 def is_bytes_like(value: Any) -> bool:
@@ -29,3 +31,15 @@ def as_bytes(data: Any) -> bytes:
         return memoryview(data).tobytes()
     except (BufferError, ValueError) as error:
         raise InputTypeError(f"the {type(data).__name__} cannot be read: {error}") from error
+
+
+def show(value: Any) -> str:
+    """``repr`` for an error text: short, and whatever the value does.
+
+    Python itself refuses to spell out integers of thousands of digits.
+    """
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

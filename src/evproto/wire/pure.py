@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from evproto.errors import (
+    DecodeError,
     DecryptError,
     EncodeError,
     EncryptError,
-    EvprotoError,
     FieldError,
     FrameTooLongError,
     UnknownFrameTypeError,
@@ -27,7 +27,7 @@ from evproto.wire.framing import (
     Piece,
     check_frame,
 )
-from evproto.wire.inputs import as_bytes, is_bytes_like
+from evproto.wire.inputs import as_bytes, is_bytes_like, show
 from evproto.wire.table import Layout
 
 __all__ = ["PureEngine", "decrypt", "encrypt", "refusal"]
@@ -53,6 +53,14 @@ class PureEngine:
         return self._unpack(piece.data, piece.checksum)
 
     def encode(self, message: Frame | AnyMessage, sequence: int = 0, /) -> bytes:
+        try:
+            return self._encode(message, sequence)
+        except (EncodeError, MemoryError):
+            raise
+        except Exception as error:  # a value of a foreign type may do anything
+            raise EncodeError(f"the message cannot be read: {show(error)}", value=message) from error
+
+    def _encode(self, message: Any, sequence: Any) -> bytes:
         options = self._options
         if isinstance(message, Frame):
             sequence, encryption, trailing = message.sequence, message.encryption, message.trailing
@@ -166,11 +174,14 @@ def decrypt(cipher: Any, body: bytes, data: bytes) -> bytes:
     """
     try:
         plain = cipher.decrypt(body)
-    except EvprotoError:
+    except (DecodeError, MemoryError):
         raise
     except Exception as error:
         raise DecryptError(
-            f"the body could not be decrypted: {error}", offset=HEADER_SIZE, frame_type=data[5], data=data
+            f"the body could not be decrypted: {show(error)}",
+            offset=HEADER_SIZE,
+            frame_type=data[5],
+            data=data,
         ) from error
     if not isinstance(plain, bytes):
         raise DecryptError(
@@ -190,16 +201,16 @@ def encrypt(cipher: Any, body: bytes, encryption: int) -> bytes:
     """
     if cipher is None:
         raise EncryptError(
-            f"encryption flag {encryption!r} is set, but the codec has no cipher",
+            f"encryption flag {show(encryption)} is set, but the codec has no cipher",
             path="encryption",
             value=encryption,
         )
     try:
         closed = cipher.encrypt(body)
-    except EvprotoError:
+    except (EncodeError, MemoryError):
         raise
     except Exception as error:
-        raise EncryptError(f"the body could not be encrypted: {error}") from error
+        raise EncryptError(f"the body could not be encrypted: {show(error)}") from error
     if not isinstance(closed, bytes):
         raise EncryptError(f"the cipher gave back {type(closed).__name__}, not bytes")
     return closed
@@ -215,6 +226,6 @@ def _unsigned(value: Any, path: str, size: int) -> bytes:
     top = (1 << 8 * size) - 1
     if not isinstance(value, int) or not 0 <= value <= top:
         raise FieldError(
-            f"{path} is {value!r}, the wire carries 0 to {top}", path=path, value=value, limit=top
+            f"{path} is {show(value)}, the wire carries 0 to {top}", path=path, value=value, limit=top
         )
     return value.to_bytes(size, "little")

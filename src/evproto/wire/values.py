@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from evproto.errors import FieldError
 from evproto.messages import FlaggedZone, RawTime
-from evproto.wire.inputs import as_bytes, is_bytes_like
+from evproto.wire.inputs import as_bytes, is_bytes_like, show
 from evproto.wire.table import Field, Kind
 
 __all__ = ["decode_value", "encode_value", "number", "number_limits", "raw_number"]
@@ -30,6 +30,9 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 _STEP_NOISE = 1e-6
 """How far from a wire step, in steps, a float is still taken for that step."""
+
+_MOST_DIGITS = 1000
+"""How far a Decimal's exponent may go."""
 
 
 def decode_value(field: Field, data: bytes, tz: dt.tzinfo) -> Any:
@@ -63,6 +66,15 @@ def encode_value(field: Field, value: Any, path: str, tz: dt.tzinfo) -> bytes:
     Raises:
         FieldError: the wire cannot carry the value.
     """
+    try:
+        return _encode(field, value, path, tz)
+    except (FieldError, MemoryError):
+        raise
+    except Exception as error:  # a value of a foreign type may do anything
+        raise FieldError(f"{path} cannot be read: {show(value)}", path=path, value=value) from error
+
+
+def _encode(field: Field, value: Any, path: str, tz: dt.tzinfo) -> bytes:
     kind = field.kind
     if kind is Kind.UINT:
         data = raw_number(field, value, path, 8 * field.size).to_bytes(field.size, "little")
@@ -95,18 +107,13 @@ def raw_number(field: Field, value: Any, path: str, bits: int) -> int:
         FieldError: not a number, between two steps of the wire, or outside
             what the field can hold.
     """
-    try:
-        raw = _steps(field, value, path)
-    except FieldError:
-        raise
-    except Exception as error:  # a foreign number type may do anything
-        raise FieldError(f"{path} cannot be read as a number: {value!r}", path=path, value=value) from error
+    raw = _steps(field, value, path)
     top = (1 << bits) - 1
     if not 0 <= raw <= top:
         low, high = number_limits(field, bits)
         unit = f" {field.unit}" if field.unit else ""
         raise FieldError(
-            f"{path} is {_short(value)}, the wire carries {low} to {high}{unit}",
+            f"{path} is {show(value)}, the wire carries {low} to {high}{unit}",
             path=path,
             value=value,
             limit=low if raw < 0 else high,
@@ -129,19 +136,19 @@ def _steps(field: Field, value: Any, path: str) -> int:
         return raw
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise FieldError(f"{path} is {value!r}, not a finite number", path=path, value=value)
+            raise FieldError(f"{path} is {show(value)}, not a finite number", path=path, value=value)
         steps = (value * field.divisor - field.offset) / field.scale
         if not math.isfinite(steps):
-            raise FieldError(f"{path} is too large: {value!r}", path=path, value=value)
+            raise FieldError(f"{path} is too large: {show(value)}", path=path, value=value)
         nearest = round(steps)
         if abs(steps - nearest) > max(_STEP_NOISE, abs(steps) * 2.0**-50):
             _between(field, value, path)
         return nearest
     if isinstance(value, (Decimal, Rational)):
         if isinstance(value, Decimal) and not value.is_finite():
-            raise FieldError(f"{path} is {value!r}, not a finite number", path=path, value=value)
-        if isinstance(value, Decimal) and value.adjusted() > 30:
-            raise FieldError(f"{path} is too large: {value!r}", path=path, value=value)
+            raise FieldError(f"{path} is {show(value)}, not a finite number", path=path, value=value)
+        if isinstance(value, Decimal) and value and not _is_sane(value):
+            raise FieldError(f"{path} is out of all proportion: {show(value)}", path=path, value=value)
         exact = (Fraction(value) * field.divisor - field.offset) / field.scale
         if exact.denominator != 1:
             _between(field, value, path)
@@ -153,11 +160,17 @@ def _steps(field: Field, value: Any, path: str) -> int:
         raise FieldError(f"{path} takes {what}, not {type(value).__name__}", path=path, value=value) from None
 
 
+def _is_sane(value: Decimal) -> bool:
+    """Whether exact arithmetic with ``value`` ends in this life."""
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -_MOST_DIGITS and value.adjusted() <= _MOST_DIGITS
+
+
 def _between(field: Field, value: Any, path: str) -> NoReturn:
     step = Decimal(field.scale) / Decimal(field.divisor)
     unit = f" {field.unit}" if field.unit else ""
     raise FieldError(
-        f"{path} is {_short(value)}, between two steps of {step.normalize():f}{unit}",
+        f"{path} is {show(value)}, between two steps of {step.normalize():f}{unit}",
         path=path,
         value=value,
         limit=step,
@@ -176,15 +189,13 @@ def _encode_bcd(field: Field, value: Any, path: str) -> bytes:
         digits = digits.rjust(2 * field.size, "0")
     if len(digits) != 2 * field.size:
         raise FieldError(
-            f"{path} takes {2 * field.size} digits, {_short(value)} has {len(value)}",
+            f"{path} takes {2 * field.size} digits, {show(value)} has {len(value)}",
             path=path,
             value=value,
             limit=2 * field.size,
         )
     if not _HEX.issuperset(digits):
-        raise FieldError(
-            f"{path} takes digits (hex digits pass), not {_short(value)}", path=path, value=value
-        )
+        raise FieldError(f"{path} takes digits (hex digits pass), not {show(value)}", path=path, value=value)
     return bytes.fromhex(digits)
 
 
@@ -195,7 +206,7 @@ def _encode_text(field: Field, value: Any, path: str) -> bytes:
         data = value.encode("latin-1")
     except UnicodeEncodeError as error:
         raise FieldError(
-            f"{path} takes one byte per character; {_short(value[error.start])} at {error.start} has none",
+            f"{path} takes one byte per character; {show(value[error.start])} at {error.start} has none",
             path=path,
             value=value,
         ) from None
@@ -203,7 +214,7 @@ def _encode_text(field: Field, value: Any, path: str) -> bytes:
         return data
     if len(data) > field.size:
         raise FieldError(
-            f"{path} takes at most {field.size} characters, {_short(value)} has {len(data)}",
+            f"{path} takes at most {field.size} characters, {show(value)} has {len(data)}",
             path=path,
             value=value,
             limit=field.size,
@@ -290,7 +301,9 @@ def _encode_time(value: Any, path: str, tz: dt.tzinfo) -> bytes:
         try:
             value = value.replace(tzinfo=zone).astimezone(tz)
         except (OverflowError, ValueError):
-            raise FieldError(f"{path} has no equivalent in {tz}: {value!r}", path=path, value=value) from None
+            raise FieldError(
+                f"{path} has no equivalent in {tz}: {show(value)}", path=path, value=value
+            ) from None
     if not 2000 <= value.year <= 2127:
         raise FieldError(
             f"{path} is in {value.year}, the wire carries the years 2000 to 2127",
@@ -312,8 +325,3 @@ def _encode_time(value: Any, path: str, tz: dt.tzinfo) -> bytes:
             value.year - 2000 | (flags >> 12 & 1) << 7,
         )
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

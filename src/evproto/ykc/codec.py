@@ -166,16 +166,16 @@ class Codec:
         return StreamDecoder(self)
 
     def check(self, message: Frame | AnyMessage) -> tuple[Finding, ...]:
-        """What does not add up in a message that can be sent all the same.
+        """What does not add up in a message.
 
-        Documented limits, codes outside their table, times that are none, and
+        What cannot be sent, documented limits, codes outside their table, times that are none, and
         relations between fields (a record's tiers and totals, its meters and
         its energy, its start and end).
 
         Raises:
             UnknownMessageError: it is not a message of this codec.
         """
-        return find(message, self._by_class)
+        return find(message, self._by_class, self.tz)
 
 
 class StreamDecoder:

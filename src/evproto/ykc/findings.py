@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from evproto.errors import UnknownMessageError
+from evproto.errors import EncodeError, UnknownMessageError
 from evproto.messages import EncryptedMessage, Message, OpenIntEnum, RawTime, UnknownMessage
 from evproto.wire.frame import Frame
 from evproto.wire.table import Check, Field, Kind, Layout
+from evproto.wire.values import encode_value
 
 __all__ = ["Finding", "find"]
 
@@ -21,8 +22,8 @@ __all__ = ["Finding", "find"]
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that does not add up."""
 
-    kind: Literal["limit", "code", "time", "reserved", "sum", "difference", "product", "order"]
-    """``limit``: outside a documented range; ``code``: not in the table;
+    kind: Literal["value", "limit", "code", "time", "reserved", "sum", "difference", "product", "order"]
+    """``value``: cannot be sent at all; ``limit``: outside a documented range; ``code``: not in the table;
     ``time``: names no moment, or its sender does not vouch for it;
     ``reserved``: not as the document fixes it; the others: a relation."""
     path: str
@@ -35,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return self.text
 
 
-def find(message: Any, layouts: Mapping[type[Message], Layout]) -> tuple[Finding, ...]:
+def find(message: Any, layouts: Mapping[type[Message], Layout], tz: dt.tzinfo) -> tuple[Finding, ...]:
     """All findings of a message, in the order of its fields, relations last.
 
     Raises:
@@ -48,23 +49,45 @@ def find(message: Any, layouts: Mapping[type[Message], Layout]) -> tuple[Finding
     layout = layouts.get(type(message))
     if layout is None:
         raise UnknownMessageError(f"{type(message).__name__} is not a message of this codec", value=message)
-    found = list(_fields(message, layout.fields, ""))
+    found = list(_fields(message, layout.fields, "", tz))
+    refused = {finding.path for finding in found if finding.kind == "value"}
     for check in layout.checks:
-        found.extend(_relation(message, check))
+        if not refused.intersection((*check.of, check.total)):
+            found.extend(_relation(message, check))
     return tuple(found)
 
 
-def _fields(record: Any, fields: tuple[Field, ...], prefix: str) -> Iterator[Finding]:
+def _fields(record: Any, fields: tuple[Field, ...], prefix: str, tz: dt.tzinfo) -> Iterator[Finding]:
     for field in fields:
         value = getattr(record, field.name)
         path = prefix + field.name
+        if field.kind is Kind.GROUP:
+            yield from _entries(field, value, path, tz)
+            continue
+        try:
+            encode_value(field, value, path, tz)
+        except EncodeError as error:
+            yield Finding(
+                kind="value", path=error.path or path, text=str(error), value=value, limit=error.limit
+            )
+            continue
         if field.kind is Kind.BITS:
-            yield from _fields(value, field.fields, f"{path}.")
-        elif field.kind is Kind.GROUP:
-            for index, entry in enumerate(value):
-                yield from _fields(entry, field.fields, f"{path}[{index}].")
+            for part in field.fields:
+                yield from _value(part, getattr(value, part.name), f"{path}.{part.name}")
         else:
             yield from _value(field, value, path)
+
+
+def _entries(field: Field, value: Any, path: str, tz: dt.tzinfo) -> Iterator[Finding]:
+    if not isinstance(value, (tuple, list)):
+        yield Finding(kind="value", path=path, text=f"{path} takes a tuple", value=value)
+        return
+    for index, entry in enumerate(value):
+        at = f"{path}[{index}]"
+        if type(entry) is field.type:
+            yield from _fields(entry, field.fields, f"{at}.", tz)
+        else:
+            yield Finding(kind="value", path=at, text=f"{at} is no entry of {path}", value=entry)
 
 
 def _value(field: Field, value: Any, path: str) -> Iterator[Finding]:

@@ -1383,7 +1383,7 @@ class CardClearResponseUnflagged(Message, frozen=True, kw_only=True, gc=False):
     Source: the printed sample of section 8.14.
 
     Note: entries of 9 bytes, as in the printed sample; chosen where 10-byte entries do not fit the
-    body.
+    body, so ten of them read back as nine of 10 bytes.
     """
 
     frame_type: ClassVar[int] = 0x45

@@ -1197,7 +1197,7 @@ CARD_CLEAR_RESPONSE_UNFLAGGED = Layout(
     source="the printed sample of section 8.14",
     since="1.5",
     interval="answer",
-    note="entries of 9 bytes, as in the printed sample; chosen where 10-byte entries do not fit the body",
+    note="entries of 9 bytes, as in the printed sample; chosen where 10-byte entries do not fit the body, so ten of them read back as nine of 10 bytes",
     fields=(
         Field(name="pile_id", kind=Kind.BCD, size=7, pad_left=True, zh="桩编号"),
         Field(

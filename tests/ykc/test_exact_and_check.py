@@ -11,6 +11,7 @@ import pytest
 from reference.bodies import bodies, wrap
 from reference.interpreter import Interpreter
 
+from evproto import ykc
 from evproto.messages import BEIJING, FlaggedZone, RawTime
 from evproto.ykc import Codec, enums, exact, messages
 from ykc.plain import plain

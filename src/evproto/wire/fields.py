@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import construct
+from construct import Struct
 
 from evproto.errors import FieldError
 from evproto.messages import BEIJING, OpenIntEnum, Part
@@ -24,6 +25,7 @@ __all__ = [
     "Code",
     "Entries",
     "Opaque",
+    "Struct",
     "Text",
     "Time",
     "Uint",
@@ -151,7 +153,7 @@ def _check_count(field: Field, entries: int, context: Mapping[str, Any]) -> None
 def _of(field: Field) -> construct.Construct:
     """The construct of one field of a table."""
     if field.kind is Kind.GROUP:
-        return Group(field, construct.Struct(*(inner.name / _of(inner) for inner in field.fields)))
+        return Group(field, Struct(*(inner.name / _of(inner) for inner in field.fields)))
     if isinstance(field.count, str):
         return CountedText(field)
     return Value(field)
@@ -159,7 +161,7 @@ def _of(field: Field) -> construct.Construct:
 
 def construct_of(layout: Layout) -> construct.Construct:
     """The construct of a layout made at run time; the built-in ones are generated."""
-    return construct.Struct(*(field.name / _of(field) for field in layout.fields))
+    return Struct(*(field.name / _of(field) for field in layout.fields))
 
 
 def Bcd(size: int, *, pad_left: bool = False, reversed: bool = False) -> construct.Construct:
@@ -255,4 +257,4 @@ def Entries(
     """
     names = tuple(Field(name=field.name, kind=Kind.BYTES, size=0) for field in fields)
     group = Field(name=name, kind=Kind.GROUP, size=size, count=count, type=type, fields=names)
-    return name / Group(group, construct.Struct(*fields))
+    return name / Group(group, Struct(*fields))

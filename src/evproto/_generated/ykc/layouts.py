@@ -8,9 +8,7 @@ a bit field an instance of its class in messages.
 
 from __future__ import annotations
 
-from construct import Struct
-
-from evproto.wire.fields import Bcd, Bits, Code, Entries, Opaque, Text, Time, Uint, part
+from evproto.wire.fields import Bcd, Bits, Code, Entries, Opaque, Struct, Text, Time, Uint, part
 from evproto._generated.ykc import enums, messages
 
 __all__ = [

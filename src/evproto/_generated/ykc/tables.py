@@ -1582,7 +1582,7 @@ UPDATE_REQUEST = Layout(
         Field(name="pile_power", kind=Kind.UINT, size=2, zh="桩功率", note="no unit is given; kW by the sample"),
         Field(name="server_address", kind=Kind.ASCII, size=16, zh="升级服务器地址"),
         Field(name="server_port", kind=Kind.UINT, size=2, zh="升级服务器端口"),
-        Field(name="username", kind=Kind.ASCII, size=16, zh="用户名"),
+        Field(name="username", kind=Kind.ASCII, size=16, secret="account", zh="用户名"),
         Field(name="password", kind=Kind.ASCII, size=16, secret="password", zh="密码"),
         Field(name="file_path", kind=Kind.ASCII, size=32, zh="文件路径"),
         Field(name="execution_control", kind=Kind.UINT, size=1, enum=enums.ExecutionControl, zh="执行控制"),

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evproto import ykc
 from evproto.errors import SpecError
 from evproto.spec import load_overlay, load_protocol
 from evproto.spec.locate import specs_root
@@ -106,6 +108,26 @@ def test_one_problem(tmp_path: Path, text: str, line: int, path: str, message: s
     assert any(f[0] == line and f[1] == path and message in f[2] for f in found), found
 
 
+def test_a_field_put_into_a_group_is_blamed_where_it_stands(tmp_path: Path) -> None:
+    text = """\
+overlay: inside
+frames:
+  change:
+    - frame: card_sync_request
+      insert: [{after: cards.logical_card_no, fields: [{name: kind, type: u9}]}]
+    - frame: realtime_data_report
+      insert:
+        - after: hardware_faults.door_open
+          fields: [{name: more, type: u8}]
+"""
+    found = problems_of(tmp_path, text)
+    assert [(line, path) for line, path, _, _ in found] == [
+        (5, "frames.change[0].insert[0].fields[0].type"),
+        (8, "frames.change[1].insert[0].after"),
+    ]
+    assert found[1][2:] == ("'door_open' stands among parts, not fields", "say 'parts' here")
+
+
 @pytest.mark.parametrize(
     ("count", "text", "message"),
     [
@@ -190,6 +212,122 @@ def test_what_only_shows_together(tmp_path: Path, change: tuple[str, str], messa
     with pytest.raises(SpecError) as caught:
         load_protocol(root)
     assert message in str(caught.value)
+
+
+VALID = """\
+overlay: acme
+base: "1.7"
+types: {dew_point: {kind: uint, size: 2, scale: 0.5, offset: -40, unit: degC}}
+enums:
+  gun_health: {add: {0x02: {name: maintenance, zh: a}}, remove: [1]}
+  weather: {title: Weather, codes: {0: {name: dry}, 1: {name: wet, note: b}}}
+frames:
+  add:
+    - frame_type: 0x71
+      name: climate_report
+      title: Climate report
+      direction: pile_to_platform
+      role: report
+      errata: [none]
+      checks: [{rule: sum, of: [dew_point, dew_point], total: dew_point, tolerance: 1}]
+      fields:
+        - {name: pile_id, type: pile_id}
+        - {name: dew_point, type: dew_point, range: [0, 1]}
+        - {name: weather, type: code, enum: weather}
+        - {name: flags, type: bits, size: 1, parts: [{name: fan, bits: 0}, {name: reserved, bits: 1-7}]}
+        - {name: n, type: u8}
+        - {name: s, type: group, count: n, entry: climate_sensor, fields: [{name: a, type: u8, fixed: "00"}]}
+    - {frame_type: 0x72, name: more_report, extends: climate_report, remove: [flags], since: "1.5"}
+  change:
+    - frame: realtime_data_report
+      insert: [{after: hardware_faults.door_open, parts: [{name: arc, bits: 13}]}]
+      replace: [{field: hardware_faults.reserved, parts: [{name: reserved, bits: 14-15}]}]
+      adjust: [{field: soc, note: c}]
+    - {frame: card_sync_request, insert: [{before: cards.physical_card_no, fields: [{name: k, type: u8}]}]}
+  remove: [qr_prefix_request, qr_prefix_response]
+"""
+
+
+def test_the_valid_one_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "valid.yaml").write_text(VALID, encoding="utf-8")
+    revision = load_overlay(tmp_path / "valid.yaml")
+    faults = revision.frame("realtime_data_report").fields[-1]
+    assert [(part.name, part.bit, part.size) for part in faults.fields[-2:]] == [
+        ("arc", 13, 1),
+        ("reserved", 14, 2),
+    ]
+    assert [field.name for field in revision.frame("more_report").fields] == [
+        "pile_id",
+        "dew_point",
+        "weather",
+        "n",
+        "s",
+    ]
+
+
+def places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    found = [path]
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            found += places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            found += places(inner, (*path, index))
+    return found
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_any_change_of_a_valid_one_is_understood(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A word taken out, moved or replaced anywhere gives problems or a dialect, never a traceback."""
+    root = yaml.safe_load(VALID)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from([p for p in places(root) if p]))
+        parent = root
+        for step in path[:-1]:
+            parent = parent[step]
+        if data.draw(st.booleans()):
+            del parent[path[-1]]
+        else:
+            words = [
+                0,
+                -1,
+                3,
+                300,
+                1.5,
+                "x",
+                "u8",
+                "bits",
+                "group",
+                "remaining",
+                "n",
+                "cards.x",
+                "1.5",
+                None,
+                [],
+                {},
+            ]
+            words += [
+                ["a"],
+                {"name": "a"},
+                {"name": "a", "type": "u8"},
+                "9-3",
+                True,
+                10**30,
+                "dew_point",
+                "type",
+            ]
+            parent[path[-1]] = data.draw(st.sampled_from(words))
+        if not root:
+            break
+    file = tmp_path_factory.getbasetemp() / "changed.yaml"
+    file.write_text(yaml.safe_dump(root, allow_unicode=True), encoding="utf-8")
+    try:
+        ykc.Codec(dialect=ykc.Dialect.load(file))
+    except SpecError as error:
+        assert error.problems
 
 
 @given(st.text(alphabet="overlay:frames add[]{}-\n \t'\"&*!|>#0x12.\u4e00", max_size=200))

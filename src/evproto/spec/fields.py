@@ -35,9 +35,16 @@ class RawField:
         return str(self.value.get("name", ""))
 
 
-def raw_fields(document: Document, items: Iterable[Mapping[str, Any]], path: Path) -> list[RawField]:
-    """The fields of one list in a document."""
-    return [RawField(item, document, (*path, index)) for index, item in enumerate(items)]
+def raw_fields(document: Document, items: Iterable[Any], path: Path) -> list[RawField]:
+    """The fields of one list in a document.
+
+    Inside a field that was changed they may be there already, each with the
+    document it comes from.
+    """
+    return [
+        item if isinstance(item, RawField) else RawField(item, document, (*path, index))
+        for index, item in enumerate(items)
+    ]
 
 
 class FieldBuilder:
@@ -132,10 +139,7 @@ class FieldBuilder:
         if not isinstance(size, int) or not 1 <= size <= 8:
             self._add(raw, "size", f"the bit field {raw.name!r} needs a size of 1 to 8 bytes")
             return None
-        parts = [
-            RawField(part, raw.document, (*raw.path, "parts", index))
-            for index, part in enumerate(raw.value.get("parts", ()))
-        ]
+        parts = raw_fields(raw.document, raw.value.get("parts", ()), (*raw.path, "parts"))
         if not parts:
             self._add(raw, "parts", f"the parts of {raw.name!r} are missing")
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
@@ -74,14 +75,8 @@ class FieldSpec:
         divisor = self.scale.denominator * self.offset.denominator
         scale, offset = self.scale * divisor, self.offset * divisor
         assert scale.denominator == offset.denominator == 1
-        common = _gcd(scale.numerator, offset.numerator, divisor)
+        common = math.gcd(scale.numerator, offset.numerator, divisor)
         return scale.numerator // common, offset.numerator // common, divisor // common
-
-
-def _gcd(*numbers: int) -> int:
-    import math
-
-    return math.gcd(*numbers)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from evproto.spec.changes import change_fields
 from evproto.spec.fields import FieldBuilder, RawField, raw_fields
 from evproto.spec.locate import specs_root
 from evproto.spec.model import (
@@ -312,78 +313,11 @@ def _expand(source: _Source, problems: Problems) -> None:
         frame.value = {**inherited, **changes}
         del frame.value["extends"]  # done: what comes later finds a frame like any other
         frame.fields = list(parent.fields)
-        _change_fields(frame.fields, changes, frame.document, frame.path, problems)
+        change_fields(frame.fields, changes, frame.document, frame.path, problems)
         done.add(frame.name)
 
     for frame in list(source.frames.values()):
         visit(frame, (frame.name,))
-
-
-def _change_fields(
-    fields: list[RawField],
-    changes: Mapping[str, Any],
-    document: Document,
-    path: Path,
-    problems: Problems,
-) -> None:
-    """Carry out insert, replace, adjust and remove, in this order, on ``fields``."""
-
-    def complain(at: Path, name: str) -> None:
-        known = [raw.name for raw in fields]
-        problems.add(
-            document.file, document.line(at), at, f"there is no field {name!r}", suggest(name, known)
-        )
-
-    for index, change in enumerate(changes.get("insert", ())):
-        at: Path = (*path, "insert", index)
-        key = "after" if "after" in change else "before"
-        added = raw_fields(document, change["fields"], (*at, "fields"))
-        if not _edit(
-            fields,
-            change[key],
-            lambda found, added=added, key=key: [found, *added] if key == "after" else [*added, found],
-        ):
-            complain((*at, key), change[key])
-    for index, change in enumerate(changes.get("replace", ())):
-        at = (*path, "replace", index)
-        added = raw_fields(document, change["fields"], (*at, "fields"))
-        if not _edit(fields, change["field"], lambda _, added=added: added):
-            complain((*at, "field"), change["field"])
-    for index, change in enumerate(changes.get("adjust", ())):
-        at = (*path, "adjust", index)
-        set_to = {key: value for key, value in change.items() if key != "field"}
-        if not _edit(
-            fields,
-            change["field"],
-            lambda found, set_to=set_to, at=at: [RawField({**found.value, **set_to}, document, at)],
-        ):
-            complain((*at, "field"), change["field"])
-    for index, name in enumerate(changes.get("remove", ())):
-        at = (*path, "remove", index)
-        if not _edit(fields, name, lambda _: []):
-            complain(at, name)
-
-
-def _edit(fields: list[RawField], name: str, change: Any) -> bool:
-    """Replace the field ``name`` by what ``change`` makes of it; ``a.b`` reaches into groups."""
-    outer, _, inner = name.partition(".")
-    for index, raw in enumerate(fields):
-        if raw.name != outer:
-            continue
-        if not inner:
-            fields[index : index + 1] = change(raw)
-            return True
-        key = "fields" if "fields" in raw.value else "parts"
-        entries = [
-            RawField(item, raw.document, (*raw.path, key, place))
-            for place, item in enumerate(raw.value.get(key, ()))
-        ]
-        if not _edit(entries, inner, change):
-            return False
-        value = {**raw.value, key: [entry.value for entry in entries]}
-        fields[index] = RawField(value, raw.document, raw.path)
-        return True
-    return False
 
 
 def _apply_overlay(source: _Source, document: Document, base: str, problems: Problems) -> None:
@@ -423,7 +357,7 @@ def _apply_overlay(source: _Source, document: Document, base: str, problems: Pro
             )
             continue
         frame.value = {**frame.value, **{key: change[key] for key in _FRAME_KEYS if key in change}}
-        _change_fields(frame.fields, change, document, at, problems)
+        change_fields(frame.fields, change, document, at, problems)
     for index, value in enumerate(frames.get("add", ())):
         _add_frame(source, document, value, ("frames", "add", index), problems)
     _expand(source, problems)

@@ -100,7 +100,9 @@ class CountedMessage(Message, frozen=True, kw_only=True, gc=False):
 
     def __post_init__(self) -> None:
         for count, counted in self.__counts__:
-            if getattr(self, count) == DERIVED:
+            given = getattr(self, count)
+            # Anything else is judged when it is encoded, not here.
+            if type(given) is int and given == DERIVED:
                 msgspec.structs.force_setattr(self, count, len(getattr(self, counted)))
 
 

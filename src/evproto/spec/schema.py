@@ -16,7 +16,7 @@ from evproto.spec.locate import specs_root
 from evproto.spec.problems import Path, Problems, suggest
 from evproto.spec.yamlfile import Document
 
-__all__ = ["check_document"]
+__all__ = ["check_document", "schema_errors"]
 
 
 @functools.cache
@@ -43,6 +43,13 @@ def check_document(document: Document, schema: str, problems: Problems) -> bool:
             for message, hint, at in _explain(leaf, path):
                 problems.add(document.file, document.line(at), at, message, hint)
     return fine
+
+
+def schema_errors(value: Any, schema: str) -> Iterator[tuple[Path, str]]:
+    """Path and message of everything in ``value`` that ``specs/meta/<schema>.schema.json`` refuses."""
+    for error in _validator(schema).iter_errors(value):
+        for leaf in _leaves(error):
+            yield tuple(leaf.absolute_path), leaf.message
 
 
 def _leaves(error: ValidationError) -> Iterator[ValidationError]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evproto.errors import SpecError
 
+from .actions import render_actions
 from .write import differences, write_tree
 from .ykc import render_builtin
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        files = render_builtin(options.specs / "ykc")
+        files = {**render_builtin(options.specs / "ykc"), **render_actions(options.specs)}
     except SpecError as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s) in the specs, nothing was written", file=sys.stderr)

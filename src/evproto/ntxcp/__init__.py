@@ -1,0 +1,1 @@
+"""ntxcp, the North-Tec Ding.X Communication Protocol: OCPP-J frames, actions of its own."""

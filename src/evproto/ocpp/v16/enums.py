@@ -1,0 +1,4 @@
+"""Enumerations of OCPP 1.6, generated from the specs."""
+
+from evproto._generated.ocpp.v16.enums import *
+from evproto._generated.ocpp.v16.enums import __all__ as __all__

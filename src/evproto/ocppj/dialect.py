@@ -1,0 +1,44 @@
+"""What the versions of OCPP-J differ in, as a value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from evproto.payloads import Action
+
+__all__ = ["CALL", "CALL_ERROR", "CALL_RESULT", "CALL_RESULT_ERROR", "SEND", "Dialect", "Mode"]
+
+CALL, CALL_RESULT, CALL_ERROR, CALL_RESULT_ERROR, SEND = 2, 3, 4, 5, 6
+
+Mode = Literal["strict", "lenient", "off"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dialect:
+    """One version of OCPP-J, or a protocol framed like it."""
+
+    name: str
+    """The WebSocket subprotocol, as in ``ocpp2.0.1``."""
+    actions: Mapping[str, Action]
+    specs: str
+    """Where the schemas of the actions are, as in ``ocpp/v201``."""
+    message_types: frozenset[int]
+    error_codes: frozenset[str]
+    """The codes this version lists."""
+    keyword_codes: Mapping[str, str]
+    """The code that belongs to what is broken, by :attr:`Deviation.keyword`.
+
+    A keyword that is not in it is answered with the code of ``""``."""
+    ignores_unknown_types: bool
+    """Whether a message of unknown type is to be ignored rather than refused."""
+    id_length: int = 36
+    description_length: int = 255
+    mode: Mode = "strict"
+    """The mode of a codec that is given none."""
+
+    def code(self, keyword: str) -> str:
+        """The error code for what is broken."""
+        found = self.keyword_codes.get(keyword)
+        return self.keyword_codes[""] if found is None else found

@@ -144,6 +144,8 @@ def _generate(definitions: Mapping[str, Schema], extra: dict[str, Any], override
             extra_template_data=defaultdict(dict, extra),
             type_overrides=overrides,
             formatters=[Formatter.BUILTIN],
+            # Said here, or it would be looked for in whatever folder this runs in.
+            builtin_format_line_length=110,
             disable_timestamp=True,
             disable_future_imports=True,
             collapse_root_models=True,

@@ -216,3 +216,21 @@ def test_enumerations_hold_words_outside_their_list_on_purpose_only() -> None:
     assert enums.ChargePointStatus.unlisted("Available") is enums.ChargePointStatus.AVAILABLE
     assert enums.ChargePointStatus.AVAILABLE.listed
     assert "Occupied" not in [member.value for member in enums.ChargePointStatus]
+
+
+@pytest.mark.parametrize("name", ["v16", "v201", "v21"])
+def test_import_takes_less_than_100_ms(name: str, tmp_path: Path) -> None:
+    code = (
+        "import time; began = time.perf_counter()\n"
+        f"import evproto.ocpp.{name}\n"
+        "import sys; print(time.perf_counter() - began, 'jsonschema' in sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    runs = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        for _ in range(4)
+    ]
+    # The first one compiles; the machine is shared, so the best counts.
+    assert min(float(run.stdout.split()[0]) for run in runs[1:]) < 0.1
+    assert {run.stdout.split()[1] for run in runs} == {"False"}

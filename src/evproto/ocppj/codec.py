@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from evproto.errors import EncodeError
-from evproto.ocppj.deviations import deviation
 from evproto.ocppj.dialect import CALL, CALL_ERROR, CALL_RESULT, CALL_RESULT_ERROR, SEND, Dialect, Mode
 from evproto.ocppj.envelopes import (
     Call,
@@ -30,12 +29,13 @@ from evproto.ocppj.errors import (
     UnexpectedResponseError,
     UnknownActionError,
 )
-from evproto.ocppj.frames import SlowFrame, read_slowly, sniff
+from evproto.ocppj.head import sniff
 from evproto.ocppj.part import REFUSALS, Part, encode_json
 from evproto.payloads import Action, Payload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from evproto.ocppj.frames import SlowFrame
     from evproto.ocppj.lenient import Policy
 
 __all__ = ["Codec", "Pending"]
@@ -49,6 +49,13 @@ _ResultReader = tuple[Callable[[bytes], Any], _Check]
 
 _DIGITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6}
 _NONE: Pending = {}
+
+
+def deviation(dialect: Dialect, keyword: str, **facts: Any) -> Deviation:
+    """:func:`evproto.ocppj.deviations.deviation`, loaded when something is wrong for the first time."""
+    from evproto.ocppj.deviations import deviation as make
+
+    return make(dialect, keyword, **facts)
 
 
 class Codec:
@@ -202,6 +209,8 @@ class Codec:
         return part
 
     def _decode_slowly(self, data: bytes, pending: Pending, mode: Mode) -> Envelope:
+        from evproto.ocppj.frames import read_slowly
+
         frame = read_slowly(data, self.dialect, tolerant=mode != "strict")
         if frame.message_type in (CALL_ERROR, CALL_RESULT_ERROR):
             return self._error(frame, pending)

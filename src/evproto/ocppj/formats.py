@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
+import functools
 import re
 
 __all__ = ["is_date_time", "is_uri", "odd_date_time", "parse_date_time", "spell_date_time"]
 
-_STRICT = re.compile(
+_STRICT = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # When it is wanted: most programs are done before they need one.
+    return re.compile(pattern, re.VERBOSE)
+
 
 odd_date_time = re.compile(rb'-..(?: ..:..:|[Tt]..:..:..[.0-9]*[+-][0-9]{4}")', re.DOTALL).search
 """Finds the two spellings the JSON decoder takes for date-times and RFC 3339 does not.
 
 It may find more than those, but never less."""
 
-_LENIENT = re.compile(
-    r"\s*([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})[Tt _]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"
-    r"\s*(?:([Zz]|UTC|GMT)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?\s*",
+_LENIENT = (
+    r"\s*([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})[Tt\ _]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"
+    r"\s*(?:([Zz]|UTC|GMT)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?\s*"
 )
 
 
 def is_date_time(text: str) -> bool:
     """Whether ``text`` is a date-time of RFC 3339, as schema validators judge it (no leap seconds)."""
-    match = _STRICT.fullmatch(text)
+    match = _compiled(_STRICT).fullmatch(text)
     if match is None:
         return False
     try:
@@ -43,7 +50,7 @@ def parse_date_time(text: str) -> tuple[dt.datetime, str] | None:
     digit where two belong, no seconds, a comma, leap seconds, no zone (taken
     for UTC). None if it is nothing of that kind.
     """
-    match = _LENIENT.fullmatch(text)
+    match = _compiled(_LENIENT).fullmatch(text)
     if match is None:
         return None
     year, month, day, hour, minute = (int(part) for part in match.groups()[:5])
@@ -82,8 +89,7 @@ def spell_date_time(moment: dt.datetime, digits: int) -> str:
 
 _CHARS = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
 _PCHAR = rf"(?:[:@]|{_CHARS})"
-_URI = re.compile(
-    rf"""
+_URI = rf"""
     [A-Za-z][A-Za-z0-9+.-]*:
     (?:
         //(?:(?:{_CHARS}|:)*@)?
@@ -96,20 +102,20 @@ _URI = re.compile(
     )
     (?:\?(?:{_PCHAR}|[/?])*)?
     (?:\#(?:{_PCHAR}|[/?])*)?
-    """,
-    re.VERBOSE,
-)
-_FUTURE = re.compile(r"[vV][0-9A-Fa-f]+\.(?:[A-Za-z0-9._~!$&'()*+,;=:-])+")
+    """
+_FUTURE = r"[vV][0-9A-Fa-f]+\.(?:[A-Za-z0-9._~!$&'()*+,;=:-])+"
 
 
 def is_uri(text: str) -> bool:
     """Whether ``text`` is a URI of RFC 3986: absolute, nothing left to escape."""
-    match = _URI.fullmatch(text)
+    match = _compiled(_URI).fullmatch(text)
     if match is None:
         return False
     literal = match["literal"]
-    if literal is None or _FUTURE.fullmatch(literal):
+    if literal is None or _compiled(_FUTURE).fullmatch(literal):
         return True
+    import ipaddress
+
     try:
         ipaddress.IPv6Address(literal)
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 from evproto.ocppj.deviations import deviation
@@ -12,23 +11,7 @@ from evproto.ocppj.envelopes import Deviation
 from evproto.ocppj.errors import UNREADABLE_ID, MalformedFrameError, MessageTypeError
 from evproto.ocppj.reading import UnreadableError, read_json, sniff_message_type
 
-__all__ = ["SlowFrame", "read_slowly", "sniff"]
-
-_HEAD = re.compile(
-    rb"""[ \t\r\n]*\[[ \t\r\n]*([2-6])[ \t\r\n]*,
-    [ \t\r\n]*"([^"\\]*)"
-    (?:[ \t\r\n]*,[ \t\r\n]*"([^"\\]*)")?""",
-    re.VERBOSE,
-)
-
-
-def sniff(data: bytes) -> tuple[int, bytes, bytes]:
-    """Message type, message id and action (or error code) of a frame, as far as they can be guessed.
-
-    It is a hint for which decoder to take; the decoder checks it.
-    """
-    match = _HEAD.match(data)
-    return (int(match[1]), match[2], match[3] or b"") if match else (0, b"", b"")
+__all__ = ["SlowFrame", "read_slowly"]
 
 
 @dataclasses.dataclass(slots=True)

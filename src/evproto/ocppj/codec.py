@@ -336,8 +336,7 @@ class Codec:
             unique_id = envelope.unique_id
             if part is not None and part.action == envelope.action and 0 < len(unique_id) <= 36:
                 try:
-                    body = part.encode(envelope.payload, self._digits)  # type: ignore[union-attr]
-                    part.decode_checked(body)
+                    body = part.encode_checked(envelope.payload, self._digits)  # type: ignore[union-attr]
                     if type(envelope) is Call:
                         return b"[2,%b,%b,%b]" % (encode_json(unique_id), part.wire_name, body)
                     if type(envelope) is CallResult:

@@ -6,7 +6,14 @@ import datetime as dt
 import functools
 import re
 
-__all__ = ["is_date_time", "is_uri", "odd_date_time", "parse_date_time", "spell_date_time"]
+__all__ = [
+    "is_date_time",
+    "is_uri",
+    "odd_date_time",
+    "parse_date_time",
+    "spell_date_time",
+    "unusual_date_time",
+]
 
 _STRICT = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
@@ -24,6 +31,9 @@ odd_date_time = re.compile(rb'-..(?: ..:..:|[Tt]..:..:..[.0-9]*[+-][0-9]{4}")', 
 """Finds the two spellings the JSON decoder takes for date-times and RFC 3339 does not.
 
 It may find more than those, but never less."""
+
+unusual_date_time = re.compile(rb'-..(?: ..:..:|[Tt]..:..:..(?!Z"))', re.DOTALL).search
+"""Finds every date-time that is not in UTC, spelled with Z and without a fraction."""
 
 _LENIENT = (
     r"\s*([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})[Tt\ _]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]*))?)?"

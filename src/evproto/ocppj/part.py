@@ -11,7 +11,7 @@ import msgspec
 
 from evproto.ocppj.dialect import CALL_RESULT
 from evproto.ocppj.envelopes import Steps
-from evproto.ocppj.formats import is_uri, odd_date_time, spell_date_time
+from evproto.ocppj.formats import is_uri, odd_date_time, spell_date_time, unusual_date_time
 from evproto.ocppj.paths import reader, rewrite, split_path
 from evproto.payloads import CustomDataType, Payload, Shape
 
@@ -142,8 +142,23 @@ class Part:
     def encode(self, payload: Any, digits: int) -> bytes:
         """``payload`` as JSON, its date-times in UTC with at most ``digits`` digits of fraction."""
         body = encode_json(payload)
-        if not self._timed:
+        if not self._timed or unusual_date_time(body) is None:
             return body
+        return self._spelled(payload, body, digits)
+
+    def encode_checked(self, payload: Any, digits: int) -> bytes:
+        """The same, if it is valid; raises one of :data:`REFUSALS`, or TypeError."""
+        body = encode_json(payload)
+        if self._timed:
+            if unusual_date_time(body) is None and self.check is _test_times:
+                # One look at the bytes does for both: nothing to respell, nothing odd.
+                self.decode(body)
+                return body
+            body = self._spelled(payload, body, digits)
+        self.decode_checked(body)
+        return body
+
+    def _spelled(self, payload: Any, body: bytes, digits: int) -> bytes:
         moments: list[Any] = []
         for read in self._read_times:
             read(payload, moments)

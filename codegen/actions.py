@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 
 from evproto.spec.actions import ActionSpecs, Schema, check_actions, load_actions
+from evproto.spec.shapes import shape_facts
 
-from .naming import attribute_name
 from .payloads import enum_classes, payload_classes, payload_names
 
 __all__ = ["VERSIONS", "render_actions"]
@@ -85,33 +85,7 @@ def _actions(specs: ActionSpecs) -> Iterator[dict[str, Any]]:
 
 
 def _shape(name: str, schema: Schema, specs: ActionSpecs) -> str:
-    times, tenths, uris = [], [], []
-    for path, member in _members(schema, specs, ""):
-        if member.get("format") == "date-time":
-            times.append(path)
-        if member.get("format") == "uri":
-            uris.append(path)
-        if "multipleOf" in member:
-            tenths.append(path)
-    aliases = [
-        (alias, wire)
-        for wire, member in schema["properties"].items()
-        for alias in member.get("x-aliases", ())
-    ]
     words = [f"m.{name}"]
-    for keyword, values in (("times", times), ("tenths", tenths), ("uris", uris), ("aliases", aliases)):
-        if values:
-            words.append(f"{keyword}={tuple(values)!r}".replace("'", '"'))
+    for keyword, values in shape_facts(schema, specs.types).items():
+        words.append(f"{keyword}={values!r}".replace("'", '"'))
     return f"Shape({', '.join(words)})"
-
-
-def _members(schema: Schema, specs: ActionSpecs, path: str) -> Iterator[tuple[str, Schema]]:
-    """Every member at every depth, by its path in attributes."""
-    if "$ref" in schema:
-        schema = specs.types[schema["$ref"].removeprefix("#/definitions/")]
-    if "items" in schema:
-        yield from _members(schema["items"], specs, f"{path}[]")
-    for wire, member in schema.get("properties", {}).items():
-        yield from _members(member, specs, f"{path}.{attribute_name(wire)}" if path else attribute_name(wire))
-    if path:
-        yield path, schema

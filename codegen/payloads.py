@@ -19,8 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evproto.spec.actions import ActionSpecs, Schema, self_contained
-
-from .naming import attribute_name, enum_member_name
+from evproto.spec.naming import attribute_name, enum_member_name
 
 __all__ = ["enum_classes", "payload_classes", "payload_names"]
 

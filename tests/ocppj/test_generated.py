@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from codegen.naming import attribute_name, enum_member_name
 from evproto.messages import Record
 from evproto.payloads import Notification, OpenStrEnum, Payload, Request, Response
+from evproto.spec.naming import attribute_name, enum_member_name
 
 from .official import VERSIONS, payloads, schema
 

@@ -35,8 +35,11 @@ from evproto.payloads import Action, Payload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from evproto.ocppj.frames import SlowFrame
     from evproto.ocppj.lenient import Policy
+    from evproto.ocppj.transfers import Transfers
 
 __all__ = ["Codec", "Pending"]
 
@@ -97,6 +100,32 @@ class Codec:
         self._requests: dict[bytes, _RequestReader] = {}
         self._results: dict[str, _ResultReader] = {}
         self._sendable: dict[type, Part] = {}
+        self._transfer_actions = frozenset(transfer.action for transfer in dialect.transfers)
+        self._transfers: Transfers | None = None
+        if dialect.transfers:
+            from evproto.ocppj.transfers import Transfers
+
+            self._transfers = Transfers(dialect, policy)
+
+    def extended(self, extension: Mapping[str, Any] | Path | str) -> Codec:
+        """A codec like this one that also knows the actions and data transfers of an extension.
+
+        The extension is a dict or a JSON file; its form is described in
+        :mod:`evproto.ocppj.extensions`. Its classes are in the ``actions``
+        and ``transfers`` of the new codec's dialect.
+
+        Raises:
+            SpecError: the extension is not in that form.
+        """
+        from evproto.ocppj.extensions import extend_dialect
+
+        return Codec(
+            extend_dialect(self.dialect, extension),
+            mode=self.mode,
+            policy=self.policy,
+            max_size=self.max_size,
+            time_precision=self.time_precision,
+        )
 
     # Decoding
 
@@ -128,6 +157,8 @@ class Codec:
                     return typed
                 envelope = self._decode_first(data, pending)
                 if envelope is not None:
+                    if envelope.action in self._transfer_actions:
+                        return self._with_data(envelope, pending, mode or self.mode, data)
                     return envelope
             except (*REFUSALS, LookupError):
                 # Whatever is wrong with it, the slow way finds out and says it.
@@ -156,6 +187,28 @@ class Codec:
             envelope: Envelope = make(unique_id=frame.unique_id, action=action, payload=frame.payload)
             return envelope
         return None
+
+    def _with_data(self, envelope: Envelope, pending: Pending | None, mode: Mode, data: bytes) -> Envelope:
+        """The envelope of a data transfer, with what an extension knows of its data."""
+        assert self._transfers is not None
+        from evproto.ocppj.frames import SlowFrame
+        from evproto.ocppj.lenient import RefusalError
+
+        if isinstance(envelope, Call):
+            request, answer, kind = envelope.payload, None, CALL
+        elif isinstance(envelope, CallResult):
+            asked = (pending or _NONE).get(envelope.unique_id)
+            if not isinstance(asked, Call):
+                return envelope
+            request, answer, kind = asked.payload, envelope.payload, CALL_RESULT
+        else:
+            return envelope
+        try:
+            typed, warnings = self._transfers.read(request, answer, action=envelope.action, mode=mode)
+        except RefusalError as refusal:
+            frame = SlowFrame(message_type=kind, unique_id=envelope.unique_id)
+            raise self._refused(PayloadError, (refusal.deviation,), frame, data) from None
+        return msgspec.structs.replace(envelope, data=typed, warnings=envelope.warnings + warnings)
 
     def _bytes(self, data: Any) -> bytes:
         if isinstance(data, str):
@@ -188,7 +241,9 @@ class Codec:
             raise ValueError("not an action of this message type")
         make = Call if message_type == CALL else Send
         reader = part.frame_decoder(message_type), part.check, action, make
-        self._requests[name] = reader
+        if action not in self._transfer_actions:
+            # What is in here is made without a second look.
+            self._requests[name] = reader
         return reader
 
     def _result_reader(self, action: str) -> _ResultReader:
@@ -303,7 +358,8 @@ class Codec:
     def _diagnosed(self, part: Part, payload: Any) -> tuple[Deviation, ...]:
         from evproto.ocppj.diagnosis import diagnose
 
-        return diagnose(payload, self.dialect, part.action, part.part)
+        schema = self.dialect.schemas.get((part.action, part.part))
+        return diagnose(payload, self.dialect, part.action, part.part, schema)
 
     def _refused(
         self, error: type[MessageError], found: tuple[Deviation, ...], frame: SlowFrame, data: bytes
@@ -311,6 +367,31 @@ class Codec:
         return error(
             found, dialect=self.dialect, unique_id=frame.unique_id, message_type=frame.message_type, data=data
         )
+
+    def check(self, data: bytes | str, pending: Pending | None = None) -> tuple[Deviation, ...]:
+        """Everything that is wrong with a frame, in the words of this version; empty if nothing is.
+
+        Members given twice are told as well, though decoding takes the last
+        of them.
+        """
+        from evproto.ocppj.deviations import spell_steps
+        from evproto.ocppj.reading import duplicate_members
+
+        try:
+            envelope = Codec(self.dialect, mode="strict", max_size=self.max_size).decode(data, pending)
+            found = list(envelope.warnings)
+        except MalformedFrameError as error:
+            return error.deviations
+        except FrameTooLargeError as error:
+            return error.deviations
+        except MessageError as error:
+            found = list(error.deviations)
+        for steps, name in duplicate_members(data if isinstance(data, bytes) else data.encode()):
+            # The payload is the last element of the frame.
+            inside = (*steps, name)[1:] if steps and isinstance(steps[0], int) else (*steps, name)
+            told = deviation(self.dialect, "duplicate", steps=inside)
+            found.append(msgspec.structs.replace(told, path=spell_steps(inside)))
+        return tuple(found)
 
     # Encoding
 
@@ -330,6 +411,11 @@ class Codec:
         """
         if mode is None:
             mode = "strict"
+        if isinstance(envelope, Call | CallResult) and envelope.data is not None:
+            if self._transfers is None:
+                note = "no extension describes the data of a transfer"
+                raise InvalidMessageError((deviation(self.dialect, "action", note=note),))
+            envelope = self._transfers.write(envelope, self._digits)
         # Most of what is sent takes this way; the other says what is wrong.
         if mode == "strict" and type(envelope) in _TYPED and not envelope.unknown:  # type: ignore[union-attr]
             part = self._sendable.get(type(envelope.payload))  # type: ignore[union-attr]

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from evproto.payloads import Action
+from evproto.payloads import Action, Shape
 
-__all__ = ["CALL", "CALL_ERROR", "CALL_RESULT", "CALL_RESULT_ERROR", "SEND", "Dialect", "Mode"]
+__all__ = ["CALL", "CALL_ERROR", "CALL_RESULT", "CALL_RESULT_ERROR", "SEND", "Dialect", "Mode", "Transfer"]
 
 CALL, CALL_RESULT, CALL_ERROR, CALL_RESULT_ERROR, SEND = 2, 3, 4, 5, 6
 
 Mode = Literal["strict", "lenient", "off"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transfer:
+    """What a vendor puts into the ``data`` of a data transfer; None: not described."""
+
+    action: str
+    vendor_id: str
+    message_id: str
+    """Empty where the transfer has none."""
+    request: Shape | None = None
+    response: Shape | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +49,9 @@ class Dialect:
     description_length: int = 255
     mode: Mode = "strict"
     """The mode of a codec that is given none."""
+    schemas: Mapping[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Schemas that are not in ``specs``: of extensions, by action and ``request`` or ``response``."""
+    transfers: tuple[Transfer, ...] = ()
 
     def code(self, keyword: str) -> str:
         """The error code for what is broken."""

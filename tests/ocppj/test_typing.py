@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -26,6 +25,6 @@ def test_mypy() -> None:
     run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(HERE / "typed.py"))
 
 
-@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+@pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed")
 def test_pyright() -> None:
-    run("pyright", "--pythonpath", sys.executable, str(HERE / "typed.py"))
+    run(sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(HERE / "typed.py"))

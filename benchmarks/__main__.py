@@ -108,7 +108,7 @@ def table(best: dict[tuple[str, str], float], *, judge: bool) -> tuple[str, list
         verdict = "" if not judge else "  ok" if met else "  MISSED"
         lines.append(
             f"{target.case:<31}{_micro(ours)}{_micro(theirs)}  {target.peer:<12}"
-            f"{ratio:>7.1f}x{target.ratio:>7.2g}x{verdict}"
+            f"{ratio:>7.1f}x{target.ratio:>7.3g}x{verdict}"
         )
     return "\n".join(lines), missed
 

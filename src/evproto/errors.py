@@ -21,6 +21,9 @@
         ├── FrameTooLongError        the frame would not fit its length byte
         └── EncryptError             the cipher could not encrypt the body
 
+The errors of OCPP-J and ntxcp frames, in :mod:`evproto.ocppj.errors`, and of
+capture files, :class:`evproto.capture.CaptureError`, hang on the same root.
+
 The text of an error is one sentence for a person; what a program needs is on
 its attributes. Errors compare by identity, and pickle with their attributes.
 """

@@ -117,7 +117,7 @@ def _view(revision: Revision, novelty: Novelty, package: str, source: str, comma
         "pieces": [_PieceView(piece, enum_modules, piece_modules) for piece in own_pieces.values()],
         "frames": frames,
         "borrowed": [frame for frame in revision.frames if not novelty.frame(frame)],
-        "borrows_enums": _borrows(own_frames, enum_modules, "ykc_enums", lambda f: f.enum),
+        "borrows_enums": _borrows_enums(own_frames, enum_modules),
         "borrows_pieces": any(
             piece_modules[piece.name] == "ykc_messages" for frame in own_frames for piece in pieces(frame)
         ),
@@ -126,11 +126,9 @@ def _view(revision: Revision, novelty: Novelty, package: str, source: str, comma
     }
 
 
-def _borrows(frames: list[FrameSpec], modules: Mapping[str, str], module: str, key: Any) -> bool:
+def _borrows_enums(frames: list[FrameSpec], modules: Mapping[str, str]) -> bool:
     def any_in(fields: tuple[FieldSpec, ...]) -> bool:
-        return any(
-            (key(field) and modules.get(key(field)) == module) or any_in(field.fields) for field in fields
-        )
+        return any(modules.get(field.enum) == "ykc_enums" or any_in(field.fields) for field in fields)
 
     return any(any_in(frame.fields) for frame in frames)
 
@@ -168,7 +166,6 @@ class _FieldView:
             self.piece = class_name(field.entry)
         self.piece_module = parts[self.piece] if self.piece else ""
         self.fields = [_FieldView(inner, self.piece or owner, enums, parts) for inner in field.fields]
-        self.is_part = False
 
     @property
     def annotation(self) -> str:

@@ -7,13 +7,13 @@ A :class:`Layout` is pure data: generated for the built-in versions, made by
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from evproto.messages import Message, OpenIntEnum, Part
 
-__all__ = ["REMAINING", "Check", "Direction", "Field", "Kind", "Layout", "Role", "field_extra", "width"]
+__all__ = ["REMAINING", "Check", "Direction", "Field", "Kind", "Layout", "Role", "width"]
 
 REMAINING: Final = "remaining"
 """Count of a group that goes on to the end of the body."""
@@ -171,13 +171,3 @@ def width(field: Field) -> int:
     if field.kind is Kind.GROUP:
         return field.size * field.count
     return field.size
-
-
-def field_extra(field: Field) -> dict[str, Any]:
-    """What a field says beyond its name, for display and comparison."""
-    defaults = Field(name="", kind=field.kind, size=0)
-    return {
-        name: getattr(field, name)
-        for name in Field.__struct_fields__
-        if getattr(field, name) != getattr(defaults, name)
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
 from evproto._generated.ykc.versions import EXTENSIONS, VERSIONS
 from evproto.errors import DecodeError, UnknownMessageError
@@ -14,17 +14,12 @@ from evproto.wire.engine import Cipher, Options, Splitter, make_engine, make_spl
 from evproto.wire.frame import AnyMessage, Frame
 from evproto.wire.framing import ChecksumPolicy, Piece
 from evproto.wire.table import Layout
-from evproto.ykc.dialect import Dialect
+from evproto.ykc.dialect import BUILT_IN, Dialect
 from evproto.ykc.findings import Finding, find
 
 __all__ = ["EXTENSIONS", "VERSIONS", "Codec", "StreamDecoder"]
 
 Keep = Literal["keep", "error"]
-
-_BUILT_IN: Final[tuple[Layout, ...]] = (
-    *list(VERSIONS.values())[-1],
-    *(layout for layouts in EXTENSIONS.values() for layout in layouts),
-)
 
 
 class Codec:
@@ -92,7 +87,7 @@ class Codec:
         self._by_class = {layout.message: layout for layout in layouts}
         self._options = Options(
             layouts=by_type,
-            known=(*layouts, *(layout for layout in _BUILT_IN if layout not in layouts)),
+            known=(*layouts, *(layout for layout in BUILT_IN if layout not in layouts)),
             version=name,
             checksum=checksum,
             keep_unknown=unknown == "keep",
@@ -233,7 +228,7 @@ def _construct_of(layout: Layout) -> Any:
     from evproto._generated.ykc import layouts
     from evproto.wire.fields import construct_of
 
-    if any(layout is known for known in _BUILT_IN):
+    if any(layout is known for known in BUILT_IN):
         return getattr(layouts, layout.message.__name__)
     return construct_of(layout)
 

@@ -6,14 +6,20 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from evproto._generated.ykc import enums, messages
 from evproto._generated.ykc.versions import EXTENSIONS, VERSIONS
 from evproto.messages import Message, OpenIntEnum, Part
 from evproto.wire.table import Field, Layout
 
-__all__ = ["Dialect"]
+__all__ = ["BUILT_IN", "Dialect"]
+
+BUILT_IN: Final[tuple[Layout, ...]] = (
+    *list(VERSIONS.values())[-1],
+    *(layout for layouts in EXTENSIONS.values() for layout in layouts),
+)
+"""Every layout that comes with evproto; the newest version has those of all others."""
 
 
 class Dialect:
@@ -34,11 +40,11 @@ class Dialect:
         self.base = base
         self.title = title
         self.layouts = layouts
+        pieces, enumerations = _classes(layouts)
         self.messages: Any = SimpleNamespace(
-            **{layout.message.__name__: layout.message for layout in layouts},
-            **_piece_classes(layouts),
+            **{layout.message.__name__: layout.message for layout in layouts}, **pieces
         )
-        self.enums: Any = SimpleNamespace(**_enum_classes(layouts))
+        self.enums: Any = SimpleNamespace(**enumerations)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], base: str | None = None) -> Dialect:
@@ -58,7 +64,7 @@ class Dialect:
         builder = Builder(
             revision,
             load_protocol().revision(revision.base),
-            {layout.name: layout for layout in _built_in()},
+            {layout.name: layout for layout in BUILT_IN},
             {name: getattr(enums, name) for name in enums.__all__},
             {
                 name: getattr(messages, name)
@@ -72,7 +78,7 @@ class Dialect:
     @property
     def changed(self) -> Mapping[str, type[Message]]:
         """The message classes that are not the built-in ones, by frame name."""
-        known = {layout.message for layout in _built_in()}
+        known = {layout.message for layout in BUILT_IN}
         return MappingProxyType(
             {layout.name: layout.message for layout in self.layouts if layout.message not in known}
         )
@@ -81,34 +87,19 @@ class Dialect:
         return f"<Dialect {self.name} on YKC V{self.base}>"
 
 
-def _built_in() -> tuple[Layout, ...]:
-    newest = list(VERSIONS.values())[-1]
-    return (*newest, *(layout for layouts in EXTENSIONS.values() for layout in layouts))
-
-
-def _piece_classes(layouts: tuple[Layout, ...]) -> dict[str, type[Part]]:
-    found: dict[str, type[Part]] = {}
+def _classes(layouts: tuple[Layout, ...]) -> tuple[dict[str, type[Part]], dict[str, type[OpenIntEnum]]]:
+    """Pieces and enumerations of the layouts, by class name."""
+    pieces: dict[str, type[Part]] = {}
+    enumerations: dict[str, type[OpenIntEnum]] = {}
 
     def collect(fields: tuple[Field, ...]) -> None:
         for field in fields:
             if field.type is not None:
-                found[field.type.__name__] = field.type
-            collect(field.fields)
-
-    for layout in layouts:
-        collect(layout.fields)
-    return found
-
-
-def _enum_classes(layouts: tuple[Layout, ...]) -> dict[str, type[OpenIntEnum]]:
-    found: dict[str, type[OpenIntEnum]] = {}
-
-    def collect(fields: tuple[Field, ...]) -> None:
-        for field in fields:
+                pieces[field.type.__name__] = field.type
             if field.enum is not None:
-                found[field.enum.__name__] = field.enum
+                enumerations[field.enum.__name__] = field.enum
             collect(field.fields)
 
     for layout in layouts:
         collect(layout.fields)
-    return found
+    return pieces, enumerations

@@ -15,11 +15,19 @@
     │   ├── GroupCountError          a count field promises more entries than there are bytes
     │   ├── TrailingBytesError       bytes follow the last field of the layout
     │   └── DecryptError             the cipher could not decrypt the body
-    └── EncodeError                  a message that cannot be put on the wire
-        ├── UnknownMessageError      not a message of this codec's version or dialect
-        ├── FieldError               a field value the wire cannot carry
-        ├── FrameTooLongError        the frame would not fit its length byte
-        └── EncryptError             the cipher could not encrypt the body
+    ├── EncodeError                  a message that cannot be put on the wire
+    │   ├── UnknownMessageError      not a message of this codec's version or dialect
+    │   ├── FieldError               a field value the wire cannot carry
+    │   ├── FrameTooLongError        the frame would not fit its length byte
+    │   └── EncryptError             the cipher could not encrypt the body
+    └── SessionError                 a session cannot do what it was asked for
+        ├── QueueFullError           too many calls wait already; nothing was queued
+        ├── SessionClosedError       the connection has ended, or never was; nothing was sent
+        └── CallEndedError           a call that ended without an answer
+            ├── CallTimeoutError     no answer came in time; one may still come
+            ├── ConnectionLostError  the connection ended first; the peer may have acted or not
+            ├── CallCancelledError   the caller lost interest
+            └── CallRefusedError     the peer answered with an error
 
 The errors of OCPP-J and ntxcp frames, in :mod:`evproto.ocppj.errors`, and of
 capture files, :class:`evproto.capture.CaptureError`, hang on the same root.
@@ -34,7 +42,12 @@ from typing import Any, Self
 
 __all__ = [
     "BodyLengthError",
+    "CallCancelledError",
+    "CallEndedError",
+    "CallRefusedError",
+    "CallTimeoutError",
     "ChecksumError",
+    "ConnectionLostError",
     "DecodeError",
     "DecryptError",
     "EncodeError",
@@ -46,6 +59,9 @@ __all__ = [
     "GroupCountError",
     "InputTypeError",
     "LengthByteError",
+    "QueueFullError",
+    "SessionClosedError",
+    "SessionError",
     "SkippedBytesError",
     "SpecError",
     "StartByteError",
@@ -390,3 +406,68 @@ class FrameTooLongError(EncodeError):
 
 class EncryptError(EncodeError):
     """The cipher could not encrypt the body; the cause is chained."""
+
+
+class SessionError(EvprotoError):
+    """A session cannot do what it was asked for."""
+
+
+class QueueFullError(SessionError):
+    """Too many calls wait already; nothing was queued."""
+
+
+class SessionClosedError(SessionError):
+    """The connection has ended, or never was; nothing was sent."""
+
+
+class CallEndedError(SessionError):
+    """A call that ended without an answer.
+
+    Attributes:
+        action: the name of the request.
+        unique_id: its message id (OCPP-J) or sequence number (YKC), as text.
+    """
+
+    def __init__(self, message: str, *, action: str = "", unique_id: str = "") -> None:
+        super().__init__(message)
+        self.action = action
+        self.unique_id = unique_id
+
+
+class CallTimeoutError(CallEndedError):
+    """No answer came in time; one may still come, and is then an event of its own."""
+
+
+class ConnectionLostError(CallEndedError):
+    """The connection ended first; the peer may have acted or not."""
+
+
+class CallCancelledError(CallEndedError):
+    """The caller lost interest."""
+
+
+class CallRefusedError(CallEndedError):
+    """The peer answered with an error.
+
+    Attributes:
+        error_code: as in ``NotSupported``.
+        error_description: what the peer says about it.
+        error_details: what else it says, as decoded from JSON.
+    """
+
+    def __init__(
+        self,
+        error_code: str,
+        error_description: str = "",
+        error_details: dict[str, Any] | None = None,
+        *,
+        action: str = "",
+        unique_id: str = "",
+    ) -> None:
+        said = f": {error_description}" if error_description else ""
+        super().__init__(
+            f"{action or 'the call'} was refused with {error_code}{said}", action=action, unique_id=unique_id
+        )
+        self.error_code = error_code
+        self.error_description = error_description
+        self.error_details = error_details or {}

@@ -3,15 +3,41 @@
 A payload is a :class:`evproto.messages.Record` whose fields carry their names
 on the wire. Members that may be absent are None when they are; null is never
 taken for one, nor sent.
+
+What belongs together, at run time:
+
+* ``payload.action_name``, of the class or of an instance, is the action's name
+  on the wire; requests, notifications and responses have it.
+* :func:`response_type` gives the class that answers a request, and type
+  checkers the same answer.
+* ``dialect.action_of(payload)`` of an :class:`evproto.ocppj.Dialect` gives the
+  :class:`Action` a class or an instance belongs to, or None if the dialect has
+  another class for it, or none. A class belongs to the version whose module it
+  is in, and to the dialects that extend this version.
+
+Each of them is a lookup or two, cheap enough for every message.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    ForwardRef,
+    Generic,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 
@@ -30,6 +56,7 @@ __all__ = [
     "Response",
     "Sender",
     "Shape",
+    "response_type",
 ]
 
 if TYPE_CHECKING:
@@ -137,9 +164,35 @@ R_co = TypeVar("R_co", bound=Response, covariant=True)
 
 
 class Request(Payload, Generic[R_co], frozen=True, kw_only=True, gc=False):
-    """A payload that asks for the response it is parametrised with."""
+    """A payload that asks for the response it is parametrised with; see :func:`response_type`."""
 
     action_name: ClassVar[str]
+
+
+R = TypeVar("R", bound=Response)
+
+
+def response_type(request: Request[R] | type[Request[R]]) -> type[R]:
+    """The class of the payloads that answer ``request``, a request or its class.
+
+    Raises:
+        TypeError: it is no request, or says nothing of its response.
+    """
+    return _parameter(request if isinstance(request, type) else type(request))
+
+
+@functools.cache
+def _parameter(cls: type) -> type[Any]:
+    """What a subclass of Request is parametrised with; generated code gives it by name."""
+    for kind in cls.__mro__:
+        for base in kind.__dict__.get("__orig_bases__", ()):
+            if get_origin(base) is Request:
+                (found,) = get_args(base)
+                if isinstance(found, ForwardRef):
+                    found = getattr(sys.modules[kind.__module__], found.__forward_arg__)
+                if isinstance(found, type):
+                    return found
+    raise TypeError(f"{cls.__name__} is no request that says what answers it")
 
 
 class Notification(Payload, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, assert_type
 
 from evproto.ocpp import v16, v201
 from evproto.ocppj import Call, CallError, CallResult, CallResultError, Codec, Deviation, Envelope, Send
-from evproto.payloads import CustomDataType, Request, Response
+from evproto.payloads import Action, CustomDataType, Request, Response, response_type
 
 
 def envelopes(data: bytes) -> None:
@@ -55,6 +55,9 @@ def pairing() -> None:
     request = v16.messages.ResetRequest(type=v16.enums.ResetType.HARD)
     assert_type(answer_to(request), v16.messages.ResetResponse)
     assert_type(answer_to(v201.messages.HeartbeatRequest()), v201.messages.HeartbeatResponse)
+    assert_type(response_type(request), type[v16.messages.ResetResponse])
+    assert_type(response_type(v16.messages.ResetRequest), type[v16.messages.ResetResponse])
+    assert_type(v16.dialect.action_of(request), Action | None)
 
 
 def wrong() -> None:

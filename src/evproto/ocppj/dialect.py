@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from evproto.payloads import Action, Shape
+from evproto.payloads import Action, Payload, Shape
 
 __all__ = ["CALL", "CALL_ERROR", "CALL_RESULT", "CALL_RESULT_ERROR", "SEND", "Dialect", "Mode", "Transfer"]
 
@@ -57,3 +57,15 @@ class Dialect:
         """The error code for what is broken."""
         found = self.keyword_codes.get(keyword)
         return self.keyword_codes[""] if found is None else found
+
+    def action_of(self, payload: Payload | type[Payload]) -> Action | None:
+        """The action that a request, a response or a notification belongs to, or its class.
+
+        None if this dialect has none of that name, or another class for it:
+        ``v16.dialect.action_of(v201.messages.HeartbeatRequest)`` is None.
+        """
+        cls = payload if isinstance(payload, type) else type(payload)
+        action = self.actions.get(getattr(cls, "action_name", ""))
+        if action is None or cls is action.request.type:
+            return action
+        return action if action.response is not None and cls is action.response.type else None

@@ -79,17 +79,19 @@ def extend_dialect(dialect: Dialect, extension: Mapping[str, Any] | Path | str) 
     schemas = dict(dialect.schemas)
     for spec in given.get("actions", ()):
         name = spec["action"]
-        answered = spec["message"] == "call"
-        shapes: dict[str, Shape | None] = {"response": None}
-        for part in ("request", "response") if answered else ("request",):
-            base: type[Payload] = Response if part == "response" else Request if answered else Notification
-            suffix = part.capitalize() if answered else ""
-            shapes[part] = classes.shape(f"{name}{suffix}", spec[part], base, {"action_name": name})
-            schemas[name, part] = self_contained(spec[part], types)
+        about: dict[str, Any] = {"action_name": name}
+        response: Shape | None = None
+        if spec["message"] == "call":
+            response = classes.shape(f"{name}Response", spec["response"], Response, about)
+            # As the class statement would note it.
+            answered = {**about, "__orig_bases__": (Request[response.type],)}  # type: ignore[name-defined]
+            request = classes.shape(f"{name}Request", spec["request"], Request, answered)
+            schemas[name, "response"] = self_contained(spec["response"], types)
+        else:
+            request = classes.shape(name, spec["request"], Notification, about)
+        schemas[name, "request"] = self_contained(spec["request"], types)
         senders = tuple(Sender(sender) for sender in spec["sentBy"])
-        request = shapes["request"]
-        assert request is not None
-        actions[name] = Action(name, spec["block"], senders, request, shapes["response"])
+        actions[name] = Action(name, spec["block"], senders, request, response)
     transfers = list(dialect.transfers)
     for spec in given.get("dataTransfers", ()):
         made = {}

@@ -28,6 +28,7 @@ from evproto.capture.items import (
 )
 from evproto.capture.pcap_write import PcapWriter, WrittenConnection, write_pcap
 from evproto.capture.reading import (
+    ReaderFactory,
     is_hex_arguments,
     make_reader,
     read_arguments,
@@ -50,6 +51,7 @@ __all__ = [
     "NoteKind",
     "PcapWriter",
     "Reader",
+    "ReaderFactory",
     "Time",
     "WrittenConnection",
     "detect",

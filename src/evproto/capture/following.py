@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from evproto.capture.detection import HEAD_SIZE, Format, detect
 from evproto.capture.items import CaptureError, Item, Note, Reader
-from evproto.capture.reading import BLOCK_SIZE, check_format, make_reader
+from evproto.capture.reading import BLOCK_SIZE, ReaderFactory, check_format, make_reader
 
 __all__ = ["follow"]
 
@@ -30,6 +30,7 @@ def follow(
     ports: Collection[int] = (),
     wait: Callable[[], bool] = _nap,
     from_start: bool = True,
+    make: ReaderFactory = make_reader,
 ) -> Iterator[Item]:
     """Read a file, and go on reading what is written to it.
 
@@ -40,7 +41,7 @@ def follow(
     noticed, by nobody who only looks.
 
     Args:
-        format, encoding, ports: as in :func:`read_path`. With "auto" the first
+        format, encoding, ports, make: as in :func:`read_path`. With "auto" the first
             whole line, or 1 KiB, decides.
         wait: called when there is nothing to read; returns whether to go on.
             When it returns False, what is left (a line without its end) is
@@ -50,16 +51,19 @@ def follow(
     Raises:
         CaptureError: the file cannot be read, or an argument is wrong.
     """
-    follower = _Follower(os.fspath(path), check_format(format), encoding, ports)
+    follower = _Follower(os.fspath(path), check_format(format), encoding, ports, make)
     return follower.run(wait, from_start=from_start)
 
 
 class _Follower:
-    def __init__(self, name: str, format: Format | None, encoding: str, ports: Collection[int]) -> None:
+    def __init__(
+        self, name: str, format: Format | None, encoding: str, ports: Collection[int], make: ReaderFactory
+    ) -> None:
         self._name = name
         self._format: Format | None = format
         self._encoding = encoding
         self._ports = ports
+        self._make = make
         self._file: BinaryIO | None = None
         self._reader: Reader | None = None
         self._head = b""
@@ -141,9 +145,7 @@ class _Follower:
 
     def _start(self, resolved: Format, head: bytes) -> Reader:
         self._format = resolved
-        self._reader = make_reader(
-            resolved, self._name, encoding=self._encoding, ports=self._ports, head=head
-        )
+        self._reader = self._make(resolved, self._name, encoding=self._encoding, ports=self._ports, head=head)
         return self._reader
 
     def _changed(self, file: BinaryIO) -> Note | None:

@@ -208,16 +208,17 @@ class LogReader:
 
     def feed(self, block: bytes) -> Iterator[Item]:
         for line in self._lines.feed(block):
-            yield from self._line(line)
+            yield from self.take(line)
 
     def finish(self) -> Iterator[Item]:
         for line in self._lines.finish():
-            yield from self._line(line)
+            yield from self.take(line)
         yield from self._close()
         if not self._any:
             yield Note("empty", "no frame was found in the text", self._source, stream=self._source)
 
-    def _line(self, line: Line) -> Iterator[Item]:
+    def take(self, line: Line) -> Iterator[Item]:
+        """Read a line that somebody else has cut; instead of :meth:`feed`."""
         text = line.text
         if not line.ends and self._long != line.number:
             self._long = line.number

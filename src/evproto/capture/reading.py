@@ -19,6 +19,7 @@ from evproto.capture.spelling import HexReader, WordsReader, is_hex_line, spell
 
 __all__ = [
     "BinaryInput",
+    "ReaderFactory",
     "is_hex_arguments",
     "make_reader",
     "read_arguments",
@@ -36,6 +37,20 @@ class BinaryInput(Protocol):
     """What can be read: a file opened for reading bytes."""
 
     def read(self, size: int = ..., /) -> bytes | None: ...
+
+
+class ReaderFactory(Protocol):
+    """Makes the reader of an input; :func:`make_reader`, or one that reads more out of it."""
+
+    def __call__(
+        self,
+        format: Format,
+        source: str,
+        *,
+        encoding: str = "",
+        ports: Collection[int] = (),
+        head: bytes = b"",
+    ) -> Reader: ...
 
 
 class _BinaryReader:
@@ -131,6 +146,7 @@ def read_path(
     format: str = "auto",
     encoding: str = "",
     ports: Collection[int] = (),
+    make: ReaderFactory = make_reader,
 ) -> Iterator[Item]:
     """Read a file; also one compressed with gzip.
 
@@ -139,6 +155,7 @@ def read_path(
         encoding: of text; "" finds out (UTF-8, UTF-16, GB 18030).
         ports: of captures, only connections with one of these TCP ports at
             either end; all if empty.
+        make: makes the reader, once the format is clear.
 
     Raises:
         CaptureError: the file cannot be read, or an argument is wrong. What
@@ -153,7 +170,7 @@ def read_path(
         except OSError as error:
             raise CaptureError(f"cannot read {name}: {error.strerror or error}") from error
         with closing(file):
-            yield from read_stream(file, name, format=format, encoding=encoding, ports=ports)
+            yield from read_stream(file, name, format=format, encoding=encoding, ports=ports, make=make)
 
     return read()
 
@@ -165,6 +182,7 @@ def read_stream(
     format: str = "auto",
     encoding: str = "",
     ports: Collection[int] = (),
+    make: ReaderFactory = make_reader,
 ) -> Iterator[Item]:
     """Read an open binary file, as it comes; arguments as in :func:`read_path`.
 
@@ -188,7 +206,7 @@ def read_stream(
         resolved = chosen or detect(first)
         if resolved == "empty" and len(first) >= HEAD_SIZE:
             resolved = "log"  # a hole full of spaces; whatever comes behind it
-        reader = make_reader(resolved, name, encoding=encoding, ports=ports, head=first[:HEAD_SIZE])
+        reader = make(resolved, name, encoding=encoding, ports=ports, head=first[:HEAD_SIZE])
         if first:
             yield from reader.feed(first)
         for block in blocks:

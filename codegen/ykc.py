@@ -30,7 +30,7 @@ _KINDS = {
     "bits": "BITS",
     "group": "GROUP",
 }
-_MODULES = ("__init__", "enums", "messages", "layouts", "tables", "versions")
+_MODULES = ("__init__", "enums", "messages", "layouts", "tables", "timings", "versions")
 
 
 def render_builtin(specs: Path) -> Mapping[PurePosixPath, str]:
@@ -43,6 +43,7 @@ def render_builtin(specs: Path) -> Mapping[PurePosixPath, str]:
     newest = protocol.revision(protocol.versions[-1].version)
     view = _view(newest, Novelty(newest), "evproto._generated.ykc", "specs/ykc", "python -m codegen")
     view["versions"] = _versions(protocol)
+    view["timings"] = protocol.timings
     environment = _environment()
     files = {
         PurePosixPath("ykc", f"{module}.py"): environment.get_template(f"{module}.py.j2").render(view)
@@ -107,7 +108,8 @@ def _view(revision: Revision, novelty: Novelty, package: str, source: str, comma
                 own_pieces.setdefault(piece.name, piece)
     enum_modules = {enum.name: "enums" if novelty.enum(enum) else "ykc_enums" for enum in revision.enums}
     piece_modules = {name: "messages" if name in own_pieces else "ykc_messages" for name in all_pieces}
-    frames = [_FrameView(frame, enum_modules, piece_modules) for frame in own_frames]
+    answers = _answers(revision, novelty)
+    frames = [_FrameView(frame, enum_modules, piece_modules, answers) for frame in own_frames]
     return {
         "revision": revision,
         "package": package,
@@ -121,9 +123,21 @@ def _view(revision: Revision, novelty: Novelty, package: str, source: str, comma
         "borrows_pieces": any(
             piece_modules[piece.name] == "ykc_messages" for frame in own_frames for piece in pieces(frame)
         ),
+        "borrows_answers": any("ykc_messages." in frame.answer for frame in frames),
+        "requests": any(frame.answer for frame in frames),
         "counted": any(frame.counts for frame in frames),
         "has_times": any(f.kind == "cp56time2a" for frame in own_frames for f in frame.fields),
     }
+
+
+def _answers(revision: Revision, novelty: Novelty) -> dict[int, str]:
+    """The classes that answer a request, by frame type of the answer, in the words of messages.py."""
+    answers: dict[int, str] = {}
+    for frame in revision.frames:
+        name = class_name(frame.name) if novelty.frame(frame) else f"ykc_messages.{class_name(frame.name)}"
+        before = answers.get(frame.frame_type)
+        answers[frame.frame_type] = f"{before} | {name}" if before else name
+    return answers
 
 
 def _borrows_enums(frames: list[FrameSpec], modules: Mapping[str, str]) -> bool:
@@ -307,8 +321,15 @@ class _PieceView:
 class _FrameView:
     """A frame as the templates see it."""
 
-    def __init__(self, frame: FrameSpec, enums: Mapping[str, str], parts: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        frame: FrameSpec,
+        enums: Mapping[str, str],
+        parts: Mapping[str, str],
+        answers: Mapping[int, str],
+    ) -> None:
         self.spec = frame
+        self.answer = answers.get(frame.pair, "") if frame.role == "request" and frame.pair is not None else ""
         self.cls = class_name(frame.name)
         self.const = frame.name.upper()
         self.fields = [_FieldView(field, self.cls, enums, parts) for field in frame.fields]

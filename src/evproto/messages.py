@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, ClassVar, Final, NoReturn, Self
+from typing import Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "Part",
     "RawTime",
     "Record",
+    "Request",
     "UnknownMessage",
 ]
 
@@ -104,6 +105,21 @@ class CountedMessage(Message, frozen=True, kw_only=True, gc=False):
             # Anything else is judged when it is encoded, not here.
             if type(given) is int and given == DERIVED:
                 msgspec.structs.force_setattr(self, count, len(getattr(self, counted)))
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Request(Generic[R_co]):
+    """Marks a YKC message that asks for the answer it is parametrised with.
+
+    To type checkers only: ``call(RemoteStartRequest(...))`` is a
+    ``RemoteStartResponse``. What answers what at run time is in the layouts.
+    """
+
+    __slots__ = ()
+
+    frame_type: ClassVar[int]
 
 
 class UnknownMessage(Record, frozen=True, kw_only=True, gc=False):

@@ -16,6 +16,7 @@ __all__ = [
     "Member",
     "Protocol",
     "Revision",
+    "Timing",
 ]
 
 Kind = Literal["bcd", "uint", "ascii", "bytes", "cp56time2a", "bits", "group"]
@@ -149,6 +150,17 @@ class Extension:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What the document says about time: seconds, or a count."""
+
+    name: str
+    section: str
+    title: str
+    seconds: int = 0
+    count: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """Everything one version, or one dialect on top of it, consists of."""
 
@@ -191,6 +203,7 @@ class Protocol:
     extensions: tuple[Extension, ...]
     frames: tuple[FrameSpec, ...]
     enums: tuple[EnumSpec, ...]
+    timings: tuple[Timing, ...]
     select: Callable[[str], Revision]
 
     def revision(self, version: str) -> Revision:

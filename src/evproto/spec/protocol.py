@@ -19,6 +19,7 @@ from evproto.spec.model import (
     Member,
     Protocol,
     Revision,
+    Timing,
     Version,
 )
 from evproto.spec.problems import Path, Problems, suggest
@@ -68,6 +69,7 @@ class _Source:
     title: str
     versions: tuple[Version, ...]
     extensions: tuple[Extension, ...]
+    timings: tuple[Timing, ...]
     types: dict[str, dict[str, Any]]
     enums: dict[str, EnumSpec]
     frames: dict[str, _RawFrame]
@@ -172,6 +174,7 @@ def _protocol(source: _Source, frames: tuple[FrameSpec, ...]) -> Protocol:
         extensions=source.extensions,
         frames=frames,
         enums=tuple(source.enums.values()),
+        timings=source.timings,
         select=select,
     )
 
@@ -200,6 +203,7 @@ def _read_source(root: FilePath, problems: Problems) -> _Source | None:
         title=documents["protocol"].value["title"],
         versions=tuple(Version(**item) for item in versions["versions"]),
         extensions=tuple(Extension(**item) for item in versions.get("extensions", ())),
+        timings=tuple(Timing(**item) for item in documents["protocol"].value.get("timings", ())),
         types=types,
         enums=enums,
         frames={},

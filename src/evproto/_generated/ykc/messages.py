@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from evproto.messages import DERIVED, CountedMessage, Message, Part, RawTime
+from evproto.messages import DERIVED, CountedMessage, Message, Part, RawTime, Request
 from evproto._generated.ykc import enums
 
 __all__ = [
@@ -394,7 +394,7 @@ class CardQueryRequestCard(Part, frozen=True, kw_only=True, gc=False):
     """卡物理卡号: bytes, 8 bytes."""
 
 
-class LoginRequest(Message, frozen=True, kw_only=True, gc=False):
+class LoginRequest(Message, Request["LoginResponse"], frozen=True, kw_only=True, gc=False):
     """Login authentication request (充电桩登录认证). YKC V1.6, section 6.1.
 
     Frame type 0x01, pile to platform, request with 0x02; body of 30 bytes; since V1.5. Sent: after
@@ -436,7 +436,7 @@ class LoginResponse(Message, frozen=True, kw_only=True, gc=False):
     """登陆结果: code, 1 byte."""
 
 
-class HeartbeatRequest(Message, frozen=True, kw_only=True, gc=False):
+class HeartbeatRequest(Message, Request["HeartbeatResponse"], frozen=True, kw_only=True, gc=False):
     """Pile heartbeat (充电桩心跳包). YKC V1.6, section 6.3.
 
     Frame type 0x03, pile to platform, request with 0x04; body of 9 bytes; since V1.5. Sent: every
@@ -470,7 +470,7 @@ class HeartbeatResponse(Message, frozen=True, kw_only=True, gc=False):
     """心跳应答: uint, 1 byte; always 0."""
 
 
-class BillingModelVerificationRequest(Message, frozen=True, kw_only=True, gc=False):
+class BillingModelVerificationRequest(Message, Request["BillingModelVerificationResponse"], frozen=True, kw_only=True, gc=False):
     """Billing-model verification request (计费模型验证请求). YKC V1.6, section 6.5.
 
     Frame type 0x05, pile to platform, request with 0x06; body of 9 bytes; since V1.5. Sent: after
@@ -502,7 +502,7 @@ class BillingModelVerificationResponse(Message, frozen=True, kw_only=True, gc=Fa
     """验证结果: code, 1 byte."""
 
 
-class BillingModelRequest(Message, frozen=True, kw_only=True, gc=False):
+class BillingModelRequest(Message, Request["BillingModelResponse"], frozen=True, kw_only=True, gc=False):
     """Billing-model request (充电桩计费模型请求). YKC V1.6, section 6.7.
 
     Frame type 0x09, pile to platform, request with 0x0A; body of 7 bytes; since V1.5. Sent: when
@@ -552,7 +552,7 @@ class BillingModelResponse(Message, frozen=True, kw_only=True, gc=False):
     """Group, entries of 1 byte, count: 48; 48 half hours, the first from 00:00."""
 
 
-class RealtimeDataRequest(Message, frozen=True, kw_only=True, gc=False):
+class RealtimeDataRequest(Message, Request["RealtimeDataReport"], frozen=True, kw_only=True, gc=False):
     """Real-time data read request (读取实时监测数据). YKC V1.6, section 7.1.
 
     Frame type 0x12, platform to pile, request with 0x13; body of 8 bytes; since V1.5. Sent: on
@@ -884,7 +884,7 @@ class BmsInformation(Message, frozen=True, kw_only=True, gc=False):
     """Bits, 1 byte."""
 
 
-class StartRequest(Message, frozen=True, kw_only=True, gc=False):
+class StartRequest(Message, Request["StartResponse"], frozen=True, kw_only=True, gc=False):
     """Pile-initiated charging request (充电桩主动申请启动充电). YKC V1.6, section 8.1.
 
     Frame type 0x31, pile to platform, request with 0x32; body of 51 bytes; since V1.5. Sent: on
@@ -958,7 +958,7 @@ class RemoteStartResponse(Message, frozen=True, kw_only=True, gc=False):
     """失败原因: code, 1 byte."""
 
 
-class RemoteStartRequest(Message, frozen=True, kw_only=True, gc=False):
+class RemoteStartRequest(Message, Request["RemoteStartResponse"], frozen=True, kw_only=True, gc=False):
     """Remote start command (运营平台远程控制启机). YKC V1.6, section 8.3.
 
     Frame type 0x34, platform to pile, request with 0x33; body of 44 bytes; since V1.5. Sent: on
@@ -1000,7 +1000,7 @@ class RemoteStopResponse(Message, frozen=True, kw_only=True, gc=False):
     """失败原因: code, 1 byte."""
 
 
-class RemoteStopRequest(Message, frozen=True, kw_only=True, gc=False):
+class RemoteStopRequest(Message, Request["RemoteStopResponse"], frozen=True, kw_only=True, gc=False):
     """Remote stop command (运营平台远程停机). YKC V1.6, section 8.5.
 
     Frame type 0x36, platform to pile, request with 0x35; body of 8 bytes; since V1.5. Sent: on
@@ -1015,7 +1015,7 @@ class RemoteStopRequest(Message, frozen=True, kw_only=True, gc=False):
     """枪号: bcd, 1 byte."""
 
 
-class TransactionRecord(Message, frozen=True, kw_only=True, gc=False):
+class TransactionRecord(Message, Request["TransactionRecordResponse"], frozen=True, kw_only=True, gc=False):
     """Transaction record (交易记录). YKC V1.6, section 8.7.
 
     Frame type 0x3B, pile to platform, request with 0x40; body of 158 bytes; since V1.5. Sent: when
@@ -1090,7 +1090,7 @@ class TransactionRecord(Message, frozen=True, kw_only=True, gc=False):
     """物理卡号: bytes, 8 bytes; some piles put an order number of the platform here."""
 
 
-class TransactionRecordFiveTier(Message, frozen=True, kw_only=True, gc=False):
+class TransactionRecordFiveTier(Message, Request["TransactionRecordResponse"], frozen=True, kw_only=True, gc=False):
     """Transaction record, five price tiers (交易记录). YKC V1.6, section 8.7.
 
     Frame type 0x3B, pile to platform, request with 0x40; body of 174 bytes; since V1.5. Sent: when
@@ -1175,7 +1175,7 @@ class TransactionRecordFiveTier(Message, frozen=True, kw_only=True, gc=False):
     """物理卡号: bytes, 8 bytes; some piles put an order number of the platform here."""
 
 
-class TransactionRecordV17(Message, frozen=True, kw_only=True, gc=False):
+class TransactionRecordV17(Message, Request["TransactionRecordResponse"], frozen=True, kw_only=True, gc=False):
     """Transaction record (V1.7) (交易记录). YKC V1.6, section 8.7.
 
     Frame type 0x3D, pile to platform, request with 0x40; body of 201 bytes; since V1.7. Sent: when
@@ -1297,7 +1297,7 @@ class BalanceUpdateResponse(Message, frozen=True, kw_only=True, gc=False):
     """修改结果: code, 1 byte."""
 
 
-class BalanceUpdateRequest(Message, frozen=True, kw_only=True, gc=False):
+class BalanceUpdateRequest(Message, Request["BalanceUpdateResponse"], frozen=True, kw_only=True, gc=False):
     """Remote account balance update (远程账户余额更新). YKC V1.6, section 8.9.
 
     Frame type 0x42, platform to pile, request with 0x41; body of 20 bytes; since V1.5. Sent: on
@@ -1333,7 +1333,7 @@ class CardSyncResponse(Message, frozen=True, kw_only=True, gc=False):
     """失败原因: code, 1 byte; 0 on success, though the table has no 0."""
 
 
-class CardSyncRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
+class CardSyncRequest(CountedMessage, Request["CardSyncResponse"], frozen=True, kw_only=True, gc=False):
     """Offline card sync (离线卡数据同步). YKC V1.6, section 8.11.
 
     Frame type 0x44, platform to pile, request with 0x43; body of 8 + 16n bytes; since V1.5. Sent:
@@ -1394,7 +1394,7 @@ class CardClearResponseUnflagged(Message, frozen=True, kw_only=True, gc=False):
     """Group, entries of 9 bytes, count: the rest; as many as the body has room for, there is no count."""
 
 
-class CardClearRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
+class CardClearRequest(CountedMessage, Request["CardClearResponse | CardClearResponseUnflagged"], frozen=True, kw_only=True, gc=False):
     """Offline card clear (离线卡数据清除). YKC V1.6, section 8.13.
 
     Frame type 0x46, platform to pile, request with 0x45; body of 8 + 8n bytes; since V1.5. Sent: on
@@ -1433,7 +1433,7 @@ class CardQueryResponse(Message, frozen=True, kw_only=True, gc=False):
     """Group, entries of 9 bytes, count: the rest; as many as the body has room for, there is no count."""
 
 
-class CardQueryRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
+class CardQueryRequest(CountedMessage, Request["CardQueryResponse"], frozen=True, kw_only=True, gc=False):
     """Offline card query (离线卡数据查询). YKC V1.6, section 8.15.
 
     Frame type 0x48, platform to pile, request with 0x47; body of 8 + 8n bytes; since V1.5. Sent: on
@@ -1470,7 +1470,7 @@ class WorkParametersResponse(Message, frozen=True, kw_only=True, gc=False):
     """设置结果: code, 1 byte."""
 
 
-class WorkParametersRequest(Message, frozen=True, kw_only=True, gc=False):
+class WorkParametersRequest(Message, Request["WorkParametersResponse"], frozen=True, kw_only=True, gc=False):
     """Working-parameter setting (充电桩工作参数设置). YKC V1.6, section 9.1.
 
     Frame type 0x52, platform to pile, request with 0x51; body of 9 bytes; since V1.5. Sent: on
@@ -1502,7 +1502,7 @@ class TimeSyncResponse(Message, frozen=True, kw_only=True, gc=False):
     """当前时间: cp56time2a, 7 bytes."""
 
 
-class TimeSyncRequest(Message, frozen=True, kw_only=True, gc=False):
+class TimeSyncRequest(Message, Request["TimeSyncResponse"], frozen=True, kw_only=True, gc=False):
     """Time synchronisation (对时设置). YKC V1.6, section 9.3.
 
     Frame type 0x56, platform to pile, request with 0x55; body of 14 bytes; since V1.5. Sent: daily.
@@ -1531,7 +1531,7 @@ class BillingModelSettingResponse(Message, frozen=True, kw_only=True, gc=False):
     """设置结果: code, 1 byte."""
 
 
-class BillingModelSettingRequest(Message, frozen=True, kw_only=True, gc=False):
+class BillingModelSettingRequest(Message, Request["BillingModelSettingResponse"], frozen=True, kw_only=True, gc=False):
     """Billing-model setting (计费模型设置). YKC V1.6, section 9.5.
 
     Frame type 0x58, platform to pile, request with 0x57; body of 90 bytes; since V1.5. Sent: on
@@ -1593,7 +1593,7 @@ class ParkingLockReport(Message, frozen=True, kw_only=True, gc=False):
     """预留位: bytes, 4 bytes."""
 
 
-class ParkingLockRequest(Message, frozen=True, kw_only=True, gc=False):
+class ParkingLockRequest(Message, Request["ParkingLockResponse"], frozen=True, kw_only=True, gc=False):
     """Parking-lock raise/lower command (遥控地锁升锁与降锁命令). YKC V1.6, section 10.2.
 
     Frame type 0x62, platform to pile, request with 0x63; body of 13 bytes; since V1.5. Sent: on
@@ -1651,7 +1651,7 @@ class RebootResponse(Message, frozen=True, kw_only=True, gc=False):
     """设置结果: code, 1 byte."""
 
 
-class RebootRequest(Message, frozen=True, kw_only=True, gc=False):
+class RebootRequest(Message, Request["RebootResponse"], frozen=True, kw_only=True, gc=False):
     """Remote reboot (远程重启). YKC V1.6, section 11.1.
 
     Frame type 0x92, platform to pile, request with 0x91; body of 8 bytes; since V1.5. Sent: on
@@ -1681,7 +1681,7 @@ class UpdateResponse(Message, frozen=True, kw_only=True, gc=False):
     """升级状态: code, 1 byte."""
 
 
-class UpdateRequest(Message, frozen=True, kw_only=True, gc=False):
+class UpdateRequest(Message, Request["UpdateResponse"], frozen=True, kw_only=True, gc=False):
     """Remote update (FTP) (远程更新). YKC V1.6, section 11.3.
 
     Frame type 0x94, platform to pile, request with 0x93; body of 94 bytes; since V1.5. Sent: on
@@ -1712,7 +1712,7 @@ class UpdateRequest(Message, frozen=True, kw_only=True, gc=False):
     """下载超时时间: uint, 1 byte, in min."""
 
 
-class ParallelStartRequest(Message, frozen=True, kw_only=True, gc=False):
+class ParallelStartRequest(Message, Request["ParallelStartResponse"], frozen=True, kw_only=True, gc=False):
     """Pile-initiated parallel charging request (充电桩主动申请并充充电). YKC V1.6, section 12.1.
 
     Frame type 0xA1, pile to platform, request with 0xA2; body of 58 bytes; since V1.6. Sent: on
@@ -1798,7 +1798,7 @@ class ParallelRemoteStartResponse(Message, frozen=True, kw_only=True, gc=False):
     """并充序号: bcd, 6 bytes; copied from 0xA4."""
 
 
-class ParallelRemoteStartRequest(Message, frozen=True, kw_only=True, gc=False):
+class ParallelRemoteStartRequest(Message, Request["ParallelRemoteStartResponse"], frozen=True, kw_only=True, gc=False):
     """Remote parallel start command (运营平台远程控制并充启机). YKC V1.6, section 12.3.
 
     Frame type 0xA4, platform to pile, request with 0xA3; body of 50 bytes; since V1.6. Sent: on
@@ -1825,7 +1825,7 @@ class ParallelRemoteStartRequest(Message, frozen=True, kw_only=True, gc=False):
     """并充序号: bcd, 6 bytes; yymmddhhmmss; made by the platform."""
 
 
-class QrPrefixRequest(CountedMessage, frozen=True, kw_only=True, gc=False):
+class QrPrefixRequest(CountedMessage, Request["QrPrefixResponse"], frozen=True, kw_only=True, gc=False):
     """QR-code prefix setting (二维码前缀设置).
 
     Frame type 0xF0, platform to pile, request with 0xF1; body of 9 + 1n bytes. Sent: on demand.

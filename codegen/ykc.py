@@ -329,7 +329,9 @@ class _FrameView:
         answers: Mapping[int, str],
     ) -> None:
         self.spec = frame
-        self.answer = answers.get(frame.pair, "") if frame.role == "request" and frame.pair is not None else ""
+        self.answer = ""
+        if frame.role == "request" and frame.pair is not None:
+            self.answer = answers.get(frame.pair, "")
         self.cls = class_name(frame.name)
         self.const = frame.name.upper()
         self.fields = [_FieldView(field, self.cls, enums, parts) for field in frame.fields]

@@ -23,6 +23,7 @@ from evproto.messages import (
     OpenIntEnum,
     Part,
     RawTime,
+    Request,
     UnknownMessage,
 )
 from evproto.wire.checksum import crc16_modbus
@@ -38,7 +39,10 @@ from evproto.ykc.findings import Finding
 
 if TYPE_CHECKING:
     from evproto.ykc import layouts as layouts
+    from evproto.ykc import records as records
+    from evproto.ykc import session as session
     from evproto.ykc import tariff as tariff
+    from evproto.ykc import timings as timings
     from evproto.ykc import transactions as transactions
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "Part",
     "Piece",
     "RawTime",
+    "Request",
     "StreamDecoder",
     "UnknownMessage",
     "crc16_modbus",
@@ -70,14 +75,17 @@ __all__ = [
     "exact",
     "layouts",
     "messages",
+    "records",
+    "session",
     "tables",
     "tariff",
+    "timings",
     "transactions",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # construct is not imported until somebody asks for it.
-    if name in ("layouts", "tariff", "transactions"):
+    # Not imported until somebody asks for it: construct, and what only servers use.
+    if name in ("layouts", "records", "session", "tariff", "timings", "transactions"):
         return importlib.import_module(f"evproto.ykc.{name}")
     raise AttributeError(f"module 'evproto.ykc' has no attribute {name!r}")

@@ -73,6 +73,7 @@ class Codec:
         else:
             _choose("version", version, VERSIONS)
             layouts = VERSIONS[version]
+            extensions = tuple(extensions)
             for extension in extensions:
                 _choose("extensions", extension, EXTENSIONS)
                 layouts += EXTENSIONS[extension]
@@ -82,6 +83,7 @@ class Codec:
         for layout in layouts:
             by_type[layout.frame_type] = (*by_type.get(layout.frame_type, ()), layout)
         self.dialect = dialect
+        self._extensions = tuple(extensions)
         self.checksum: ChecksumPolicy = checksum
         self.tz = tz
         self._by_class = {layout.message: layout for layout in layouts}
@@ -99,6 +101,24 @@ class Codec:
         self._engine = make_engine(self._options)
         self._decode = self._engine.decode
         self._encode = self._engine.encode
+
+    def for_version(self, version: str) -> Codec:
+        """A codec of another version with the same options; a dialect stays what it is.
+
+        Raises:
+            ValueError: there is no such version.
+        """
+        options = self._options
+        return Codec(
+            version,
+            checksum=self.checksum,
+            unknown="keep" if options.keep_unknown else "error",
+            trailing="keep" if options.keep_trailing else "error",
+            tz=self.tz,
+            cipher=options.cipher,
+            dialect=self.dialect,
+            extensions=self._extensions,
+        )
 
     @property
     def layouts(self) -> Mapping[int, tuple[Layout, ...]]:

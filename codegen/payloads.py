@@ -12,6 +12,7 @@ told to it otherwise than the schemas say them:
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from collections import defaultdict
@@ -21,7 +22,7 @@ from typing import Any
 from evproto.spec.actions import ActionSpecs, Schema, self_contained
 from evproto.spec.naming import attribute_name, enum_member_name
 
-__all__ = ["enum_classes", "payload_classes", "payload_names"]
+__all__ = ["docstring", "enum_classes", "payload_classes", "payload_names"]
 
 TEMPLATES = "templates/actions/models"
 _SENDERS = {"station": "the charging station", "csms": "the central system"}
@@ -45,14 +46,15 @@ def enum_classes(specs: ActionSpecs) -> str:
         names = [enum_member_name(value) for value in schema["enum"]]
         if len(set(names)) != len(names):
             raise ValueError(f"{specs.name}: two members of {name} would have one name: {names}")
-        extra[name] = {"names": names, "doc": _used_by(specs, name)}
+        extra[name] = {"names": names, "doc": docstring(_used_by(specs, name))}
     plain = {name: {"type": "string", "enum": schema["enum"]} for name, schema in definitions.items()}
     return _generate(plain, extra, {})
 
 
-def payload_classes(specs: ActionSpecs, package: str) -> str:
-    """The text of all payload and data type classes; enumerations are imported from ``package``."""
-    overrides = {name: f"{package}.enums.{name}" for name, schema in specs.types.items() if "enum" in schema}
+def payload_classes(specs: ActionSpecs) -> str:
+    """The text of all payload and data type classes."""
+    # Whose enumerations these are is said by the template: only the names are taken from here.
+    overrides = {name: f"enums.{name}" for name, schema in specs.types.items() if "enum" in schema}
     definitions: dict[str, Schema] = {}
     extra: dict[str, Any] = {}
     for name, schema in specs.types.items():
@@ -77,6 +79,12 @@ def payload_classes(specs: ActionSpecs, package: str) -> str:
         if response is not None and action.response is not None:
             definitions[response] = action.response
             extra[response] = _class(action.response, "Response", f"Answers {action.name}.", action.name)
+    for transfer in specs.transfers:
+        for part, name, schema in transfer.parts:
+            definitions[name] = schema
+            message = f", message {transfer.message_id}" if transfer.message_id else ""
+            doc = f"Data of a {transfer.action} {part}: vendor {transfer.vendor_id}{message}."
+            extra[name] = _class(schema, "DataType", doc)
     plain = {name: _for_generator(schema) for name, schema in definitions.items()}
     return _generate(plain, extra, overrides)
 
@@ -88,21 +96,30 @@ def _used_by(specs: ActionSpecs, name: str) -> str:
         schemas = [action.request] + ([action.response] if action.response is not None else [])
         if any(name in self_contained(schema, specs.types)["definitions"] for schema in schemas):
             users.append(action.name)
+    for transfer in specs.transfers:
+        schemas = [schema for _, _, schema in transfer.parts]
+        if any(name in self_contained(schema, specs.types)["definitions"] for schema in schemas):
+            users.append(f"data of {transfer.name}")
     if len(users) > 4:
         return f"Used by {len(users)} actions."
-    return f"Used by {', '.join(users)}."
+    return f"Used by {', '.join(users) or 'nothing'}."
 
 
 def _class(schema: Schema, parent: str, doc: str, action: str = "") -> dict[str, Any]:
     required = set(schema.get("required", ()))
     members = {
-        wire: {"attribute": attribute_name(wire), "required": wire in required}
+        wire: {"attribute": attribute_name(wire), "required": wire in required, "wire": json.dumps(wire)}
         for wire in schema["properties"]
     }
     attributes = [member["attribute"] for member in members.values()]
     if len(set(attributes)) != len(attributes) or "action_name" in attributes:
         raise ValueError(f"{doc}: attribute names collide: {attributes}")
-    return {"parent": parent, "doc": doc, "action": action, "members": members}
+    return {"parent": parent, "doc": docstring(doc), "action": action, "members": members}
+
+
+def docstring(text: str) -> str:
+    """``text``, which may be anything, as it can stand between triple quotes."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace('"', "'")
 
 
 def _for_generator(schema: Schema) -> Schema:
@@ -122,6 +139,8 @@ def _for_generator(schema: Schema) -> Schema:
 
 
 def _generate(definitions: Mapping[str, Schema], extra: dict[str, Any], overrides: dict[str, str]) -> str:
+    if not extra:
+        return ""
     # Imported here: an ordinary regeneration check of YKC does not wait for it.
     from pathlib import Path
 
@@ -154,7 +173,8 @@ def _generate(definitions: Mapping[str, Schema], extra: dict[str, Any], override
         )
     if not isinstance(text, str):
         raise TypeError("datamodel-code-generator made several modules of one document")
-    for name, meaning in _ALIAS.findall(text):
+    # The last ones first: lists of lists name one another.
+    for name, meaning in reversed(_ALIAS.findall(text)):
         text = text.replace(f"list[{name}]", f"list[{meaning}]")
     return "".join(_classes(_ALIAS.sub("", text), set(extra)))
 
@@ -182,10 +202,12 @@ _BOUNDED = re.compile(r"Annotated\[float, Meta\(([^)]*)\)\]")
 
 
 def _bounds(match: re.Match[str]) -> str:
-    whole = re.sub(r"(-?\d+)\.0\b", r"\1", match[1])
-    if "." in whole:
-        raise ValueError(f"an integer has no bound like that: {match[0]}")
-    return f"Annotated[int, Meta({whole})] | Annotated[float, Meta({match[1]})]"
+    """Integers keep to bounds that are integers."""
+    whole = [
+        f"{word}={(math.ceil if word == 'ge' else math.floor)(float(bound))}"
+        for word, bound in re.findall(r"(\w+)=([^,)]+)", match[1])
+    ]
+    return f"Annotated[int, Meta({', '.join(whole)})] | Annotated[float, Meta({match[1]})]"
 
 
 def _mended(body: str) -> str:

@@ -179,3 +179,25 @@ def test_a_typed_data_transfer(module: Any) -> None:
 def test_what_is_not_in_the_form_is_refused(change: dict[str, Any], place: str) -> None:
     with pytest.raises(SpecError, match=place):
         v16.codec.extended({**EXTENSION, **change})
+
+
+@pytest.mark.parametrize("module", [v16, v201])
+def test_data_is_typed_also_in_frames_that_are_not_quite_right(module: Any) -> None:
+    codec = module.codec.extended(EXTENSION)
+    payload = {"vendorId": "com.acme", "messageId": "fanSpeed", "data": '{"rpm":700}', "colour": "red"}
+    call = codec.decode(json.dumps([2, "1", "DataTransfer", payload]), mode="lenient")
+    assert isinstance(call, Call)
+    assert call.data.rpm == 700
+    assert [found.path for found in call.warnings] == ["colour"]
+    # What came as a text goes as a text.
+    assert json.loads(codec.encode(call, mode="lenient"))[3] == payload
+    assert codec.decode(json.dumps([2, "1", "DataTransfer", payload]), mode="off").data is None
+
+
+def test_data_goes_with_the_vendor_it_belongs_to() -> None:
+    codec = v16.codec.extended(EXTENSION)
+    data = codec.dialect.transfers[0].request.type(rpm=1)
+    for vendor, message in (("com.acme", None), ("org.else", "fanSpeed")):
+        payload = v16.messages.DataTransferRequest(vendor_id=vendor, message_id=message)
+        with pytest.raises(InvalidMessageError, match="data of vendor 'com.acme', message 'fanSpeed'"):
+            codec.encode(Call(unique_id="1", payload=payload, data=data))

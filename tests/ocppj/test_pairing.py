@@ -18,15 +18,12 @@ ACME: dict[str, Any] = {
             "block": "Acme",
             "sentBy": ["csms"],
             "message": "call",
-            "request": {"type": "object", "properties": {"rpm": {"type": "integer"}}},
-            "response": {"type": "object", "properties": {}},
-        },
-        {
-            "action": "FanStream",
-            "block": "Acme",
-            "sentBy": ["station"],
-            "message": "send",
-            "request": {"type": "object", "properties": {"rpm": {"type": "integer"}}},
+            "request": {
+                "type": "object",
+                "properties": {"rpm": {"type": "integer"}},
+                "additionalProperties": False,
+            },
+            "response": {"type": "object", "properties": {}, "additionalProperties": False},
         },
     ]
 }

@@ -101,6 +101,7 @@ class Codec:
         self._results: dict[str, _ResultReader] = {}
         self._sendable: dict[type, Part] = {}
         self._transfer_actions = frozenset(transfer.action for transfer in dialect.transfers)
+        self._judge: Codec | None = None
         self._transfers: Transfers | None = None
         if dialect.transfers:
             from evproto.ocppj.transfers import Transfers
@@ -163,9 +164,11 @@ class Codec:
             except (*REFUSALS, LookupError):
                 # Whatever is wrong with it, the slow way finds out and says it.
                 pass
-        return self._decode_slowly(
-            data, _NONE if pending is None else pending, _checked_mode(mode or self.mode)
-        )
+        mode = _checked_mode(mode or self.mode)
+        envelope = self._decode_slowly(data, _NONE if pending is None else pending, mode)
+        if mode != "off" and envelope.action in self._transfer_actions:
+            return self._with_data(envelope, pending, mode, data)
+        return envelope
 
     def _decode_first(self, data: bytes, pending: Pending | None) -> Envelope | None:
         """The fast way of answers, of actions that come for the first time, and of unusual heads."""
@@ -377,8 +380,11 @@ class Codec:
         from evproto.ocppj.deviations import spell_steps
         from evproto.ocppj.reading import duplicate_members
 
+        if self._judge is None:
+            # What a policy would let pass is told all the same.
+            self._judge = self if self.policy is None else Codec(self.dialect, max_size=self.max_size)
         try:
-            envelope = Codec(self.dialect, mode="strict", max_size=self.max_size).decode(data, pending)
+            envelope = self._judge.decode(data, pending, mode="strict")
             found = list(envelope.warnings)
         except MalformedFrameError as error:
             return error.deviations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from evproto.payloads import Action, Payload, Shape
@@ -52,6 +53,26 @@ class Dialect:
     schemas: Mapping[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Schemas that are not in ``specs``: of extensions, by action and ``request`` or ``response``."""
     transfers: tuple[Transfer, ...] = ()
+
+    def extended(
+        self,
+        actions: Mapping[str, Action],
+        transfers: tuple[Transfer, ...],
+        schemas: Mapping[tuple[str, str], dict[str, Any]],
+    ) -> Dialect:
+        """This dialect with what an extension adds.
+
+        Raises:
+            ValueError: an action is there already.
+        """
+        if again := sorted(actions.keys() & self.actions.keys()):
+            raise ValueError(f"{self.name} has already: {', '.join(again)}")
+        return dataclasses.replace(
+            self,
+            actions=MappingProxyType({**self.actions, **actions}),
+            transfers=self.transfers + transfers,
+            schemas={**self.schemas, **schemas},
+        )
 
     def code(self, keyword: str) -> str:
         """The error code for what is broken."""

@@ -13,6 +13,7 @@ from evproto.ocppj.errors import InvalidMessageError
 from evproto.ocppj.lenient import Policy, RefusalError, Walk, walk_payload
 from evproto.ocppj.part import REFUSALS, Part, encode_json
 from evproto.ocppj.reading import UnreadableError, read_json
+from evproto.spec.actions import transfer_key
 
 __all__ = ["Transfers"]
 
@@ -28,11 +29,18 @@ class Transfers:
             for transfer in dialect.transfers
         }
         self._parts: dict[tuple[type, str], Part] = {}
+        self._whose: dict[type, Transfer] = {}
         for transfer in dialect.transfers:
             for name, shape in (("request", transfer.request), ("response", transfer.response)):
                 if shape is not None:
-                    key = f"{transfer.action} {transfer.vendor_id} {transfer.message_id}".rstrip()
+                    key = transfer_key(transfer.action, transfer.vendor_id, transfer.message_id)
                     self._parts[shape.type, name] = Part(key, name, shape)
+                    self._whose[shape.type] = transfer
+
+    def _described(self, request: Any, action: str) -> Transfer | None:
+        """The transfer that a request is, by its vendorId and messageId."""
+        vendor, message = getattr(request, "vendor_id", None), getattr(request, "message_id", None)
+        return self._known.get((action, str(vendor), str(message or "")))
 
     def read(self, request: Any, answer: Any, *, action: str, mode: str) -> tuple[Any, tuple[Deviation, ...]]:
         """The typed data of a request, or of the answer to it, and what was unusual about it.
@@ -40,8 +48,7 @@ class Transfers:
         Raises:
             RefusalError: it is not what the extension says.
         """
-        vendor, message = getattr(request, "vendor_id", None), getattr(request, "message_id", None)
-        transfer = self._known.get((action, str(vendor), message or ""))
+        transfer = self._described(request, action)
         name = "request" if answer is None else "response"
         shape = getattr(transfer, name, None)
         data = (request if answer is None else answer).data
@@ -99,7 +106,13 @@ class Transfers:
                 found = (deviation(self._dialect, "format", ("data",), action=action, note=note),)
             raise InvalidMessageError(tuple(_placed(told, action) for told in found)) from None
         payload = envelope.payload
-        texts = any(
+        whose = self._whose[type(envelope.data)]
+        if name == "request" and self._described(payload, action) is not whose:
+            kind = type(envelope.data).__name__
+            note = f"a {kind} is data of vendor {whose.vendor_id!r}, message {whose.message_id!r}"
+            raise InvalidMessageError((deviation(self._dialect, "action", action=action, note=note),))
+        # OCPP 1.6 has a text there; a text that came is answered with one.
+        texts = isinstance(payload.data, str) or any(
             field.name == "data" and field.type is str for field in msgspec.structs.fields(type(payload))
         )
         data = body.decode() if texts else msgspec.Raw(body)

@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from evproto.spec.locate import specs_root
+from evproto.spec.problems import Path as Steps
 from evproto.spec.problems import Problems
 
-__all__ = ["ActionSpec", "ActionSpecs", "Schema", "check_actions", "load_actions", "self_contained"]
+__all__ = [
+    "ActionSpec",
+    "ActionSpecs",
+    "Schema",
+    "check_actions",
+    "load_actions",
+    "references",
+    "self_contained",
+]
 
 Schema = dict[str, Any]
 
@@ -41,13 +50,61 @@ class ActionSpec:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TransferSpec:
+    """What a vendor puts into the ``data`` of a data transfer; None: not described."""
+
+    action: str
+    vendor_id: str
+    message_id: str
+    """Empty where the transfer has none."""
+    name: str
+    """What its classes are called: ``FanSpeed`` for ``FanSpeedRequestData``."""
+    request: Schema | None
+    response: Schema | None
+
+    @property
+    def parts(self) -> list[tuple[str, str, Schema]]:
+        """``request`` and ``response`` as far as described, each with class name and schema."""
+        both = (("request", self.request), ("response", self.response))
+        return [
+            (part, f"{self.name}{part.capitalize()}Data", schema)
+            for part, schema in both
+            if schema is not None
+        ]
+
+    @property
+    def key(self) -> str:
+        """What its schemas are filed under; those of an action are under the action's name."""
+        return transfer_key(self.action, self.vendor_id, self.message_id)
+
+
+def transfer_key(action: str, vendor_id: str, message_id: str) -> str:
+    """What the schemas of a data transfer are filed under; never the name of an action."""
+    return f"{action} {vendor_id} {message_id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ActionSpecs:
-    """All actions of one version and the types they share, each sorted by name."""
+    """All actions of one version, or of an extension, and the types they share."""
 
     name: str
+    """As in ``ocpp/v201``; of an extension, its file."""
     edition: Mapping[str, Any]
     types: Mapping[str, Schema]
     actions: Mapping[str, ActionSpec]
+    transfers: tuple[TransferSpec, ...] = ()
+
+    def schemas(self) -> dict[tuple[str, str], Schema]:
+        """Self-contained schemas, by action or :attr:`TransferSpec.key`, and part."""
+        found: dict[tuple[str, str], Schema] = {}
+        for action in self.actions.values():
+            found[action.name, "request"] = self_contained(action.request, self.types)
+            if action.response is not None:
+                found[action.name, "response"] = self_contained(action.response, self.types)
+        for transfer in self.transfers:
+            for part, _, schema in transfer.parts:
+                found[transfer.key, part] = self_contained(schema, self.types)
+        return found
 
 
 def _local(value: Any) -> Any:
@@ -107,9 +164,10 @@ def check_actions(name: str, root: Path | None = None) -> None:
     for file in [folder / "types.json", *sorted((folder / "actions").glob("*.json"))]:
         value = _json(file)
         where = f"specs/{name}/{file.relative_to(folder).as_posix()}"
-        for path, message in schema_errors(value, "payload" if file.stem == "types" else "action"):
+        errors = list(schema_errors(value, "payload" if file.stem == "types" else "action"))
+        for path, message in errors or _nonsense(value):
             problems.add(where, 1, path, message)
-        for reference in _references(_local(value)):
+        for reference in references(_local(value)):
             if reference not in known:
                 problems.add(where, 1, (), f"no type {reference} in types.json")
         if file.stem != "types" and value.get("action") != file.stem:
@@ -117,16 +175,28 @@ def check_actions(name: str, root: Path | None = None) -> None:
     problems.raise_if_any()
 
 
-def _references(value: Any) -> Iterator[str]:
+def _nonsense(value: Mapping[str, Any]) -> Iterator[tuple[Steps, str]]:
+    """What is wrong with the schemas of a file that is of the right form."""
+    from evproto.spec.sense import payload_nonsense
+
+    schemas = value.get("definitions", value)
+    for name, schema in schemas.items():
+        if name in ("request", "response") or (schemas is not value and name != "CustomDataType"):
+            for path, message in payload_nonsense(schema):
+                yield (name, *path), message
+
+
+def references(value: Any) -> Iterator[str]:
+    """The names of the types that a schema refers to."""
     if isinstance(value, dict):
         for key, entry in value.items():
             if key == "$ref":
                 yield entry.removeprefix(_REF)
             else:
-                yield from _references(entry)
+                yield from references(entry)
     elif isinstance(value, list):
         for entry in value:
-            yield from _references(entry)
+            yield from references(entry)
 
 
 def self_contained(schema: Schema, types: Mapping[str, Schema]) -> Schema:
@@ -134,7 +204,7 @@ def self_contained(schema: Schema, types: Mapping[str, Schema]) -> Schema:
     needed: dict[str, Schema] = {}
     waiting = [schema]
     while waiting:
-        for reference in _references(waiting.pop()):
+        for reference in references(waiting.pop()):
             if reference not in needed:
                 needed[reference] = types[reference]
                 waiting.append(types[reference])

@@ -58,4 +58,4 @@ def attribute_name(wire: str) -> str:
 def enum_member_name(value: str) -> str:
     """``Energy.Active.Import.Register`` as ``ENERGY_ACTIVE_IMPORT_REGISTER``."""
     name = "_".join(_words(value)).upper()
-    return name if not name[0].isdigit() else f"N{name}"
+    return name if not name[:1].isdigit() else f"N{name}"

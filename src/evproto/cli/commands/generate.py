@@ -1,4 +1,4 @@
-"""``evproto generate``: typed code from an overlay file."""
+"""``evproto generate``: typed code from an overlay or an extension file."""
 
 from __future__ import annotations
 
@@ -11,58 +11,99 @@ from typing import Any, Final
 
 from evproto.cli.console import Console
 from evproto.cli.errors import UsageError
+from evproto.cli.ocppj import PROTOCOLS
 
-SUMMARY: Final = "write a typed Python package from an overlay file"
+SUMMARY: Final = "write a typed Python package from an overlay or an extension file"
 DESCRIPTION: Final = (
-    "Generate a Python package from an overlay file: typed messages, enumerations, tables and construct "
-    "layouts of everything the overlay adds or changes. Needs the extra: pip install 'evproto[codegen]'."
+    "Generate a Python package: from an overlay file for YKC typed messages, enumerations, tables and "
+    "construct layouts of everything the overlay adds or changes; from an extension file for OCPP or ntxcp "
+    "typed payloads of a vendor's own actions and data transfers, and the codec for them. Needs the extra: "
+    "pip install 'evproto[codegen]'."
 )
 EXAMPLES: Final = (
     ("evproto generate --dialect samples/v1_8.yaml -o build", "writes build/v1_8"),
     ("evproto generate --dialect samples/v1_8.yaml -o build --package ykc_v1_8", "under a name of your own"),
+    (
+        "evproto generate --extension samples/acme.json --protocol ocpp1.6 -o build",
+        "a vendor's actions, build/acme",
+    ),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--dialect", metavar="FILE", required=True, help="the overlay file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dialect", metavar="FILE", help="an overlay file for YKC")
+    source.add_argument(
+        "--extension", metavar="FILE", help="a JSON file with actions and data transfers for OCPP or ntxcp"
+    )
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, type=Path, help="where the package goes"
     )
     parser.add_argument(
-        "--package", metavar="NAME", help="name of the package (default: made of the overlay's)"
+        "--package", metavar="NAME", help="name of the package (default: made of the overlay's or the file's)"
     )
     parser.add_argument("--revision", metavar="V", help="version it builds on (default: as the overlay says)")
+    parser.add_argument(
+        "--protocol", choices=tuple(PROTOCOLS), help="protocol that an extension builds on; needed with it"
+    )
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Write the package; says what and how to use it."""
-    from evproto.spec.protocol import load_overlay
-
-    file = Path(options.dialect)
+    file = Path(options.dialect or options.extension)
     if not file.is_file():
         raise UsageError(
             f"cannot read {file}: {'it is a directory' if file.is_dir() else 'there is no such file'}"
         )
-    revision = load_overlay(file, options.revision)
-    package = options.package or _package_name(revision.name)
-    if not package.isidentifier() or keyword.iskeyword(package):
-        raise UsageError(f"--package: {package!r} cannot be the name of a package")
-    files = _generator().render_dialect(file, options.revision, package)
+    if options.dialect:
+        if options.protocol:
+            raise UsageError("--protocol goes with --extension; an overlay is for YKC")
+        what, package, files = _dialect(file, options)
+        use = ["from evproto import ykc", f"from {package} import DIALECT", ""]
+        use.append("codec = ykc.Codec(dialect=DIALECT)")
+    else:
+        if options.revision:
+            raise UsageError("--revision goes with --dialect; --extension has --protocol")
+        what, package, files = _extension(file, options)
+        use = [f"from {package} import codec, messages"]
     written = _write(options.output, files, package)
-    what = revision.title or revision.name
-    console.line(f"{what}, on top of YKC V{revision.base}:")
+    console.line(f"{what}:")
     for path in sorted(files):
         mark = "" if options.output / path in written else "  (unchanged)"
         console.line(f"  {options.output / path}{mark}")
     console.line()
     console.line(f"with {options.output} on the path of Python:")
     console.line()
-    console.line("  from evproto import ykc")
-    console.line(f"  from {package} import DIALECT")
-    console.line()
-    console.line("  codec = ykc.Codec(dialect=DIALECT)")
+    for line in use:
+        console.line(f"  {line}" if line else "")
     return 0
+
+
+def _dialect(file: Path, options: argparse.Namespace) -> tuple[str, str, Any]:
+    """What is made of an overlay: in words, the name of the package, and its files."""
+    from evproto.spec.protocol import load_overlay
+
+    revision = load_overlay(file, options.revision)
+    package = _checked_package(options.package or _package_name(revision.name))
+    files = _generator("ykc").render_dialect(file, options.revision, package)
+    return f"{revision.title or revision.name}, on top of YKC V{revision.base}", package, files
+
+
+def _extension(file: Path, options: argparse.Namespace) -> tuple[str, str, Any]:
+    """What is made of an extension: in words, the name of the package, and its files."""
+    if not options.protocol:
+        raise UsageError(f"--extension: say with --protocol what it extends: {', '.join(PROTOCOLS)}")
+    package = _checked_package(options.package or _package_name(file.stem))
+    version = PROTOCOLS[options.protocol].removeprefix("evproto.").replace(".", "/")
+    files = _generator("actions").render_extension(file, version, package)
+    return f"{file.stem}, on top of {options.protocol}", package, files
+
+
+def _checked_package(package: str) -> str:
+    if not package.isidentifier() or keyword.iskeyword(package):
+        raise UsageError(f"--package: {package!r} cannot be the name of a package")
+    return package
 
 
 def _package_name(name: str) -> str:
@@ -71,26 +112,27 @@ def _package_name(name: str) -> str:
     return f"{text}_" if keyword.iskeyword(text) else text
 
 
-def _generator() -> Any:
-    """The generator: inside an installed package, or beside the source in a checkout."""
-    missing = "the generator needs jinja2; install it with: pip install 'evproto[codegen]'"
-    try:
-        importlib.import_module("jinja2")
-    except ImportError:
-        raise UsageError(missing) from None
-    for name in ("evproto._codegen.ykc", "codegen.ykc"):
+def _generator(module: str) -> Any:
+    """A module of the generator: inside an installed package, or beside the source in a checkout."""
+    for needed in ("jinja2", "datamodel_code_generator")[: 1 if module == "ykc" else 2]:
+        try:
+            importlib.import_module(needed)
+        except ImportError:
+            missing = f"the generator needs {needed}; install it with: pip install 'evproto[codegen]'"
+            raise UsageError(missing) from None
+    for name in (f"evproto._codegen.{module}", f"codegen.{module}"):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not name.startswith(error.name):
                 raise
     checkout = Path(__file__).resolve().parents[4]
-    if (checkout / "codegen" / "ykc.py").is_file():
+    if (checkout / "codegen" / f"{module}.py").is_file():
         import sys
 
         sys.path.append(str(checkout))
         try:
-            return importlib.import_module("codegen.ykc")
+            return importlib.import_module(f"codegen.{module}")
         finally:
             sys.path.remove(str(checkout))
     raise UsageError(

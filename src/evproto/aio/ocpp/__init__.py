@@ -1,0 +1,57 @@
+"""OCPP and ntxcp on real sockets: servers for many stations, and stations.
+
+See ``docs/endpoints.md``.
+"""
+
+from __future__ import annotations
+
+from evproto.aio.ocpp.admission import Admission, Credentials, Security
+from evproto.aio.ocpp.endpoint import Endpoint, Trouble
+from evproto.aio.ocpp.handlers import ANY, Context, HandlerGroup, Handlers, RefuseCall, handles
+from evproto.aio.ocpp.link import Ending, Handshake, HandshakeError, LinkOptions
+from evproto.aio.ocpp.peer import InvalidAnswerError, Peer, PeerSettings
+from evproto.aio.ocpp.routing import Identity, Routes
+from evproto.aio.ocpp.server import (
+    CSMS,
+    CentralSystem,
+    ControlCenter,
+    Listener,
+    Server,
+    ServerSettings,
+    Station,
+)
+from evproto.aio.ocpp.tls import ServerTLS, client_context
+from evproto.aio.ocpp.watching import Watched
+
+__all__ = [
+    "ANY",
+    "CSMS",
+    "Admission",
+    "CentralSystem",
+    "Context",
+    "ControlCenter",
+    "Credentials",
+    "Ending",
+    "Endpoint",
+    "HandlerGroup",
+    "Handlers",
+    "Handshake",
+    "HandshakeError",
+    "Identity",
+    "InvalidAnswerError",
+    "LinkOptions",
+    "Listener",
+    "Peer",
+    "PeerSettings",
+    "RefuseCall",
+    "Routes",
+    "Security",
+    "Server",
+    "ServerSettings",
+    "ServerTLS",
+    "Station",
+    "Trouble",
+    "Watched",
+    "client_context",
+    "handles",
+]

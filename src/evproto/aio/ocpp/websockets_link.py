@@ -1,0 +1,596 @@
+"""Links on the sans-I/O half of ``websockets``: server and client, with and without deflate.
+
+The library parses and builds; sockets, times and flow control are here. Its
+asyncio half is not used: messages go straight from the socket to the receiver,
+with no task and no queue between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import logging
+import os
+import ssl as ssl_module
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    ServerPerMessageDeflateFactory,
+)
+from websockets.frames import Frame, Opcode
+from websockets.headers import parse_subprotocol
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from evproto.aio.ocpp.link import (
+    Accept,
+    Admit,
+    Ending,
+    Handshake,
+    HandshakeError,
+    Link,
+    LinkOptions,
+    Receiver,
+    Refuse,
+    clip_reason,
+    cut_later,
+)
+
+__all__ = ["ClientLink", "ServerLink", "WebSocketsLink", "connect"]
+
+logger = logging.getLogger("evproto.aio.ocpp")
+
+# The library reports every connection, with tracebacks of refused ones; this package has its own log.
+_quiet = logging.getLogger("evproto.aio.ocpp.websockets")
+_quiet.setLevel(logging.CRITICAL)
+
+SLICE = 8 << 10
+"""Bytes that are parsed in one go, so that one busy peer never holds the loop for long."""
+
+# Windows of 4 kB: a tenth of the memory, nearly the same gain on JSON of this size.
+_SERVER_DEFLATE = ServerPerMessageDeflateFactory(
+    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+)
+_CLIENT_DEFLATE = ClientPerMessageDeflateFactory(
+    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+)
+
+
+class WebSocketsLink(asyncio.Protocol, Link):
+    """What both sides have in common, from the end of the handshake on."""
+
+    __slots__ = (
+        "_backlog",
+        "_closed",
+        "_cut",
+        "_ended",
+        "_more_scheduled",
+        "_options",
+        "_parts",
+        "_paused",
+        "_protocol",
+        "_transport",
+        "deflate",
+        "receiver",
+        "remote_address",
+        "ssl_object",
+        "subprotocol",
+    )
+
+    def __init__(self, protocol: WebSocketProtocol, options: LinkOptions) -> None:
+        self._protocol = protocol
+        self._options = options
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._backlog = b""
+        self._more_scheduled = False
+        self._paused = False
+        self._parts: list[bytes] | None = None
+        self._ended = False
+        self._closed: asyncio.Future[None] | None = None
+        self._cut: asyncio.TimerHandle | None = None
+        self.receiver: Receiver | None = None
+        self.remote_address = ()
+        self.ssl_object = None
+        self.subprotocol = None
+        self.deflate = False
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The socket's."""
+        return self._transport
+
+    @property
+    def options(self) -> LinkOptions:
+        return self._options
+
+    # What the owner does
+
+    @property
+    def open(self) -> bool:
+        return not self._ended and self._protocol.state is OPEN
+
+    def send(self, data: bytes) -> None:
+        protocol = self._protocol
+        if self._ended or protocol.state is not OPEN:
+            return
+        protocol.send_text(data)
+        self._flush()
+
+    def ping(self) -> None:
+        if self.open:
+            self._protocol.send_ping(os.urandom(4))
+            self._flush()
+
+    @property
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._backlog:
+                self._schedule_more()
+            elif not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        if self._ended:
+            return
+        if self._protocol.state is OPEN:
+            self._protocol.send_close(code, clip_reason(reason))
+            self._flush()
+            self._cut_soon()
+            # What the peer still says is read to find its close frame.
+            if self._paused:
+                self.resume_reading()
+        else:
+            self._transport.abort()
+        self._end(Ending(code, reason, "here"))
+
+    def abort(self, reason: str = "") -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(Ending(1006, reason, "here"))
+
+    async def wait_closed(self) -> None:
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+
+    # What the event loop does
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]
+        self._closed = asyncio.get_running_loop().create_future()
+        self._transport.set_write_buffer_limits(high=self._options.write_limit)
+        peername = transport.get_extra_info("peername")
+        self.remote_address = tuple(peername) if isinstance(peername, tuple) else (peername,)
+        self.ssl_object = transport.get_extra_info("ssl_object")
+
+    def data_received(self, data: bytes) -> None:
+        if self._backlog or self._paused:
+            self._backlog += data
+            if not self._paused:
+                self._schedule_more()
+        elif len(data) > SLICE:
+            self._backlog = data[SLICE:]
+            self._feed(data[:SLICE])
+            self._schedule_more()
+        else:
+            self._feed(data)
+
+    def _schedule_more(self) -> None:
+        if not self._more_scheduled:
+            self._more_scheduled = True
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._more)
+
+    def _more(self) -> None:
+        self._more_scheduled = False
+        if self._paused:
+            return
+        data, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
+        if data:
+            self._feed(data)
+        if self._backlog:
+            self._schedule_more()
+        elif not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            self._take(event)
+        if protocol.writes:
+            self._flush()
+        if protocol.state is not OPEN or protocol.parser_exc is not None:
+            self._check_end()
+
+    def _take(self, event: Any) -> None:
+        """One event of the library."""
+        opcode = event.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if event.fin:
+                self._deliver(bytes(event.data))
+            else:
+                self._parts = [bytes(event.data)]
+        elif opcode is Opcode.CONT:
+            if self._parts is not None:
+                self._parts.append(bytes(event.data))
+                if event.fin:
+                    whole, self._parts = b"".join(self._parts), None
+                    self._deliver(whole)
+        elif opcode is not Opcode.CLOSE and not self._ended and self.receiver is not None:
+            self.receiver.heard()
+
+    def _deliver(self, data: bytes) -> None:
+        if self._ended or self.receiver is None:
+            return
+        try:
+            self.receiver.received(data)
+        except Exception:
+            logger.exception("a receiver failed; closing its connection")
+            self.close(1011, "internal error")
+
+    def _flush(self) -> None:
+        transport = self._transport
+        for data in self._protocol.data_to_send():
+            if data:
+                if not transport.is_closing():
+                    transport.write(data)
+            elif transport.can_write_eof() and not transport.is_closing():
+                # The other side closes the socket when it has read everything.
+                try:
+                    transport.write_eof()
+                except (OSError, RuntimeError):
+                    transport.close()
+            else:
+                transport.close()
+
+    def _check_end(self) -> None:
+        """Tell the receiver, if the library takes the connection for over."""
+        protocol = self._protocol
+        if protocol.state.name == "CONNECTING":
+            return
+        if protocol.close_expected() or protocol.parser_exc is not None:
+            self._cut_soon()
+        if self._ended:
+            return
+        received, sent = protocol.close_rcvd, protocol.close_sent
+        if received is not None and protocol.close_rcvd_then_sent is not False:
+            self._end(Ending(received.code, received.reason, "peer"))
+        elif sent is not None:
+            self._end(Ending(sent.code, sent.reason, "here"))
+
+    def _cut_soon(self) -> None:
+        if self._cut is None and self._transport is not None:
+            self._cut = cut_later(self._transport, self._options.close_timeout)
+
+    def _end(self, ending: Ending) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._backlog = b""
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            try:
+                receiver.ended(ending)
+            except Exception:
+                logger.exception("a receiver failed at the end of its connection")
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._flush()
+        self._check_end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.receive_eof()
+        self._protocol.data_to_send()
+        self._check_end()
+        self._end(Ending(1006, str(exc) if exc is not None else "the connection broke", "lost"))
+        if self._cut is not None:
+            self._cut.cancel()
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        if self.receiver is not None:
+            self.receiver.writing_paused()
+
+    def resume_writing(self) -> None:
+        if self.receiver is not None:
+            self.receiver.writing_resumed()
+
+
+class ServerLink(WebSocketsLink):
+    """A connection that was accepted; handshake and admission included.
+
+    ``hand_over`` may take an admitted connection to another engine: it is
+    called with this link, the verdict and the request as it was read, and
+    says whether it did.
+    """
+
+    __slots__ = ("_admission", "_admit", "_hand_over", "_head", "_held", "_timer", "on_gone")
+
+    _protocol: ServerProtocol
+
+    def __init__(
+        self,
+        admit: Admit,
+        options: LinkOptions,
+        hand_over: Callable[[ServerLink, Accept, bytes], bool] | None = None,
+        on_gone: Callable[[ServerLink], None] | None = None,
+    ) -> None:
+        protocol = ServerProtocol(
+            extensions=[_SERVER_DEFLATE] if options.deflate else None,
+            max_size=options.max_size,
+            logger=_quiet,
+        )
+        super().__init__(protocol, options)
+        self._admit = admit
+        self._hand_over = hand_over
+        self._head: bytes | None = b"" if hand_over is not None else None
+        self._admission: asyncio.Task[None] | None = None
+        self._held: list[Any] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_gone = on_gone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        timer = asyncio.get_running_loop().call_later(self._options.open_timeout, self._too_slow)
+        self._timer = timer
+
+    def _too_slow(self) -> None:
+        if self._protocol.state.name == "CONNECTING":
+            self._transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += data
+        protocol = self._protocol
+        super()._feed(data)
+        if protocol.handshake_exc is not None and self._admission is None and self.receiver is None:
+            # Not HTTP at all.
+            self._cut_soon()
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, Request):
+            self.pause_reading()
+            self._admission = asyncio.get_running_loop().create_task(self._decide(event))
+        elif self._admission is not None:
+            # Sent before the handshake was answered; it keeps its place.
+            self._held.append(event)
+        else:
+            super()._take(event)
+
+    async def _decide(self, request: Request) -> None:
+        protocol = self._protocol
+        response = protocol.accept(request)
+        verdict: Accept | Refuse | None = None
+        if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            try:
+                verdict = await self._admit(self._handshake(request))
+            except Exception:
+                logger.exception("admission failed")
+                verdict = Refuse(500, "Internal error.\n")
+        if self._transport.is_closing():
+            return
+        if isinstance(verdict, Refuse):
+            response = protocol.reject(verdict.status, verdict.text)
+            for name, value in verdict.headers:
+                response.headers[name] = value
+        if not isinstance(verdict, Accept):
+            protocol.send_response(response)
+            self._flush()
+            self._cut_soon()
+            # Reading again is how the end of the other side is noticed.
+            self._paused = False
+            self._transport.resume_reading()
+            return
+        if self._hand_over is not None and not protocol.extensions and not self._held:
+            head, self._head = self._head, None
+            assert head is not None
+            if self._hand_over(self, verdict, head):
+                self._forget()
+                return
+        self._head = None
+        self._let_in(verdict, response)
+
+    def _forget(self) -> None:
+        """Another engine has the socket now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.on_gone is not None:
+            self.on_gone(self)
+
+    def _let_in(self, verdict: Accept, response: Response) -> None:
+        if verdict.subprotocol is not None:
+            response.headers["Sec-WebSocket-Protocol"] = verdict.subprotocol
+        self._protocol.send_response(response)
+        self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._admission = None
+        self.subprotocol = verdict.subprotocol
+        self.deflate = bool(self._protocol.extensions)
+        self.receiver = verdict.receiver(self)
+        held, self._held = self._held, []
+        for event in held:
+            self._take(event)
+        self.resume_reading()
+
+    def _handshake(self, request: Request) -> Handshake:
+        try:
+            offered = [
+                name
+                for value in request.headers.get_all("Sec-WebSocket-Protocol")
+                for name in parse_subprotocol(value)
+            ]
+        except InvalidHandshake:
+            offered = []
+        return Handshake(
+            path=request.path,
+            headers=_Fields(request.headers),
+            subprotocols=tuple(offered),
+            remote_address=self.remote_address,
+            ssl_object=self.ssl_object,
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+
+class ClientLink(WebSocketsLink):
+    """A connection that this side opens."""
+
+    __slots__ = ("_extra", "_make_receiver", "opened")
+
+    _protocol: ClientProtocol
+
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        options: LinkOptions,
+        extra: Sequence[tuple[str, str]],
+        make_receiver: Callable[[Link], Receiver],
+    ) -> None:
+        super().__init__(protocol, options)
+        self._extra = extra
+        self._make_receiver = make_receiver
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        request = self._protocol.connect()
+        for name, value in self._extra:
+            request.headers[name] = value
+        self._protocol.send_request(request)
+        self._flush()
+
+    def _feed(self, data: bytes) -> None:
+        super()._feed(data)
+        self._check_refused()
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, Frame):
+            super()._take(event)
+        elif self._protocol.state is OPEN and not self.opened.done():
+            self.subprotocol = self._protocol.subprotocol
+            self.deflate = bool(self._protocol.extensions)
+            # At once: the first message may have come with the answer.
+            self.receiver = self._make_receiver(self)
+            self.opened.set_result(None)
+
+    def _check_refused(self) -> None:
+        error = self._protocol.handshake_exc
+        if error is not None and not self.opened.done():
+            self.opened.set_exception(_refusal(error))
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._check_refused()
+        if not self.opened.done():
+            self.opened.set_exception(HandshakeError("the connection broke during the handshake"))
+
+
+def _refusal(error: Exception) -> HandshakeError:
+    if not isinstance(error, InvalidStatus):
+        return HandshakeError(f"the handshake failed: {error}")
+    response = error.response
+    after: float | None = None
+    with contextlib.suppress(ValueError, LookupError):
+        after = float(response.headers.get("Retry-After", ""))
+    said = response.reason_phrase
+    return HandshakeError(f"the server answered {response.status_code} {said}", response.status_code, after)
+
+
+class _Fields(dict[str, str]):
+    """Header fields, looked up without regard to case."""
+
+    def __init__(self, headers: Headers) -> None:
+        super().__init__((name.lower(), value) for name, value in headers.raw_items())
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+
+async def connect(
+    uri: str,
+    receiver: Callable[[Link], Receiver],
+    *,
+    subprotocols: Sequence[str],
+    headers: Sequence[tuple[str, str]] = (),
+    ssl: ssl_module.SSLContext | None = None,
+    options: LinkOptions | None = None,
+    connector: Callable[[Callable[[], asyncio.Protocol]], Any] | None = None,
+) -> Link:
+    """Open a connection to ``uri``.
+
+    ``ssl`` is for ``wss`` and defaults to the system's trust store.
+    ``connector`` is called with a protocol factory instead of opening a
+    socket; simulated networks use it.
+
+    Raises:
+        ValueError: ``uri`` is none of ``ws`` or ``wss``.
+        HandshakeError: the server refused.
+        OSError: it could not be reached.
+        TimeoutError: it took longer than ``open_timeout``.
+    """
+    options = options or LinkOptions()
+    try:
+        where = parse_uri(uri)
+    except InvalidURI as error:
+        raise ValueError(str(error)) from None
+    protocol = ClientProtocol(
+        where,
+        subprotocols=list(subprotocols) or None,  # type: ignore[arg-type]
+        extensions=[_CLIENT_DEFLATE] if options.deflate else None,
+        max_size=options.max_size,
+        logger=_quiet,
+    )
+    link = ClientLink(protocol, options, headers, receiver)
+    async with asyncio.timeout(options.open_timeout):
+        try:
+            if connector is not None:
+                await connector(lambda: link)
+            else:
+                context = (ssl or ssl_module.create_default_context()) if where.secure else None
+                await asyncio.get_running_loop().create_connection(
+                    lambda: link,
+                    where.host,
+                    where.port,
+                    ssl=context,
+                    server_hostname=where.host if context is not None else None,
+                )
+            await link.opened
+        except BaseException:
+            link.abort()
+            if link.opened.done() and not link.opened.cancelled():
+                link.opened.exception()
+            raise
+    return link

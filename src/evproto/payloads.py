@@ -224,6 +224,8 @@ class Shape:
     """Paths of the numbers that are multiples of 0.1."""
     uris: tuple[str, ...] = ()
     """Paths of the texts that are URIs."""
+    anything: tuple[str, ...] = ()
+    """Paths of the members of any type."""
     aliases: tuple[tuple[str, str], ...] = ()
     """Other names of its own members on the wire, each with the right one."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -477,15 +476,10 @@ class Codec:
                 most = self.dialect.description_length
                 note = f"the description has {len(envelope.error_description)} characters, at most {most} go"
                 raise InvalidMessageError((deviation(self.dialect, "errorDescription", note=note),))
+        whole = number, envelope.unique_id, envelope.error_code, envelope.error_description
         try:
-            return encode_json(
-                (
-                    number,
-                    envelope.unique_id,
-                    envelope.error_code,
-                    envelope.error_description,
-                    envelope.error_details,
-                )
+            return self._finite(
+                encode_json((*whole, envelope.error_details)), envelope.error_details, envelope.action
             )
         except (*REFUSALS, TypeError) as error:
             raise EncodeError(f"the details of the error cannot be put into JSON: {error}") from error
@@ -509,13 +503,31 @@ class Codec:
         try:
             body = part.encode(payload, self._digits) if part is not None else encode_json(payload)
         except (*REFUSALS, TypeError) as error:
+            self._finite(b"null", payload, action)
             raise EncodeError(f"{action}: the payload cannot be put into JSON: {error}") from error
+        self._finite(body, payload, action)
         if part is not None and mode == "strict":
             self._validate(part, body)
             if isinstance(payload, part.shape.type):
                 self._sendable[part.shape.type] = part
         if envelope.unknown:
-            body = _with_unknown(body, envelope.unknown)
+            added = {member.name: member.value for member in envelope.unknown}
+            body = self._finite(_with_unknown(body, envelope.unknown), added, action)
+        return body
+
+    def _finite(self, body: bytes, value: Any, action: str) -> bytes:
+        """``body``, unless there is a NaN or an infinity in the ``value`` it was made of.
+
+        Raises:
+            InvalidMessageError: there is.
+        """
+        if b"null" in body or b"NaN" in body or b"Infinity" in body:
+            from evproto.ocppj.finite import not_finite
+
+            if (found := not_finite(value)) is not None:
+                note = f"is {found.value}, which JSON has no word for"
+                told = deviation(self.dialect, "number", steps=found.steps, action=action, note=note)
+                raise InvalidMessageError((told,))
         return body
 
     def _validate(self, part: Part, body: bytes) -> None:
@@ -523,15 +535,15 @@ class Codec:
         try:
             part.decode_checked(body)
         except REFUSALS as refusal:
+            from evproto.ocppj.reading import UnreadableError, read_json
+
             try:
-                value = json.loads(body)
-            except (ValueError, RecursionError):
-                value = None
+                value = read_json(body)
+            except UnreadableError as error:
+                raise EncodeError(f"{part.action}: the payload {error.note}") from refusal
             found = self._diagnosed(part, value)
             if found:
                 raise InvalidMessageError(found) from None
-            if isinstance(refusal, RecursionError | UnicodeError):
-                raise EncodeError(f"{part.action}: the payload cannot be sent: {refusal}") from None
 
 
 _TYPED = frozenset({Call, CallResult, Send})

@@ -11,6 +11,7 @@ import msgspec
 
 from evproto.ocppj.dialect import CALL_RESULT
 from evproto.ocppj.envelopes import Steps
+from evproto.ocppj.finite import not_finite
 from evproto.ocppj.formats import is_uri, odd_date_time, spell_date_time, unusual_date_time
 from evproto.ocppj.paths import reader, rewrite, split_path
 from evproto.payloads import CustomDataType, Payload, Shape
@@ -33,7 +34,10 @@ class _RefusedError(ValueError):
 
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, CustomDataType):
-        return dict(value)
+        members = dict(value)
+        if (found := not_finite(members)) is not None:
+            raise found
+        return members
     raise NotImplementedError(f"{type(value).__name__} has no place in JSON")
 
 
@@ -64,6 +68,7 @@ class Part:
     """Decodes, checks and encodes one payload class."""
 
     __slots__ = (
+        "_read_anything",
         "_read_tenths",
         "_read_times",
         "_read_uris",
@@ -85,6 +90,7 @@ class Part:
         self._timed = bool(shape.times)
         self._read_times = [reader(path) for path in shape.times]
         self._read_tenths = [reader(path) for path in shape.tenths]
+        self._read_anything = [reader(path) for path in shape.anything]
         self._read_uris = [reader(path) for path in shape.uris]
         self.decode: Callable[[bytes], Payload] = _decoder(shape.type)
         """The message in bytes, to be checked yet; raises one of :data:`REFUSALS`."""
@@ -139,8 +145,21 @@ class Part:
             if not is_uri(text):
                 raise _RefusedError("not a URI")
 
+    def _test_anything(self, payload: Any) -> None:
+        """The decoder would not mind the null that the encoder makes of NaN there."""
+        values: list[Any] = []
+        for read in self._read_anything:
+            read(payload, values)
+        if (found := not_finite(values)) is not None:
+            raise found
+
     def encode(self, payload: Any, digits: int) -> bytes:
-        """``payload`` as JSON, its date-times in UTC with at most ``digits`` digits of fraction."""
+        """``payload`` as JSON, its date-times in UTC with at most ``digits`` digits of fraction.
+
+        What has a type is not looked at; raises one of :data:`REFUSALS`, or TypeError.
+        """
+        if self._read_anything:
+            self._test_anything(payload)
         body = encode_json(payload)
         if not self._timed or unusual_date_time(body) is None:
             return body
@@ -148,6 +167,8 @@ class Part:
 
     def encode_checked(self, payload: Any, digits: int) -> bytes:
         """The same, if it is valid; raises one of :data:`REFUSALS`, or TypeError."""
+        if self._read_anything:
+            self._test_anything(payload)
         body = encode_json(payload)
         if self._timed:
             if unusual_date_time(body) is None and self.check is _test_times:

@@ -1,4 +1,4 @@
-"""What is to be known of a payload beside its types: where date-times, tenths and URIs are."""
+"""What is to be known of a payload beside its types: where date-times, tenths, URIs and the like are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def shape_facts(schema: Schema, types: Mapping[str, Schema]) -> dict[str, tuple[
     times: list[object] = []
     tenths: list[object] = []
     uris: list[object] = []
+    anything: list[object] = []
     for path, member in _members(schema, types, ""):
         if member.get("format") == "date-time":
             times.append(path)
@@ -22,12 +23,20 @@ def shape_facts(schema: Schema, types: Mapping[str, Schema]) -> dict[str, tuple[
             uris.append(path)
         if "multipleOf" in member:
             tenths.append(path)
+        if "type" not in member:
+            anything.append(path)
     aliases: list[object] = [
         (alias, wire)
         for wire, member in schema["properties"].items()
         for alias in member.get("x-aliases", ())
     ]
-    facts: dict[str, list[object]] = {"times": times, "tenths": tenths, "uris": uris, "aliases": aliases}
+    facts: dict[str, list[object]] = {
+        "times": times,
+        "tenths": tenths,
+        "uris": uris,
+        "anything": anything,
+        "aliases": aliases,
+    }
     return {name: tuple(values) for name, values in facts.items() if values}
 
 

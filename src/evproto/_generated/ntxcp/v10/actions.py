@@ -51,8 +51,8 @@ ACTIONS = MappingProxyType(
             "DataTransfer",
             "Core",
             (_STATION, _CSMS, ),
-            Shape(m.DataTransferRequest),
-            Shape(m.DataTransferResponse),
+            Shape(m.DataTransferRequest, anything=("data",)),
+            Shape(m.DataTransferResponse, anything=("data",)),
         ),
         "DiagnosticsStatusNotification": Action(
             "DiagnosticsStatusNotification",
@@ -100,7 +100,7 @@ ACTIONS = MappingProxyType(
             "ProcessValues",
             "Core",
             (_STATION, ),
-            Shape(m.ProcessValuesRequest, aliases=(("connectorId", "serviceId"),)),
+            Shape(m.ProcessValuesRequest, anything=("values", "parameters"), aliases=(("connectorId", "serviceId"),)),
             Shape(m.ProcessValuesResponse),
         ),
         "Reset": Action(

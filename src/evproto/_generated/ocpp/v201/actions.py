@@ -107,8 +107,8 @@ ACTIONS = MappingProxyType(
             "DataTransfer",
             "DataTransfer",
             (_STATION, _CSMS, ),
-            Shape(m.DataTransferRequest),
-            Shape(m.DataTransferResponse),
+            Shape(m.DataTransferRequest, anything=("data",)),
+            Shape(m.DataTransferResponse, anything=("data",)),
         ),
         "DeleteCertificate": Action(
             "DeleteCertificate",

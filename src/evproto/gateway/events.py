@@ -110,8 +110,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return _encode(self)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise type(error)(f"{_BROKEN_FIELD}: {error}") from error
+        except TypeError as error:
+            raise TypeError(f"{_BROKEN_FIELD}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{_BROKEN_FIELD}: {error}") from error
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Event:
@@ -154,7 +156,7 @@ def schema() -> dict[str, Any]:
     (reference,), components = msgspec.json.schema_components([Event], ref_template="#/$defs/{name}")
     name = reference["$ref"].rpartition("/")[2]
     event = components.pop(name)
-    return {
+    made = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "event.schema.json",
         **event,
@@ -163,3 +165,6 @@ def schema() -> dict[str, Any]:
         "required": list(event["properties"]),
         "$defs": components,
     }
+    # As everybody reads it: defaults as JSON has them.
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))
+    return found

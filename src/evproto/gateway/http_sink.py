@@ -21,7 +21,7 @@ from evproto.gateway.sink import SinkError, SinkRefusedError, SinkUnavailableErr
 __all__ = ["REFUSED", "HttpRequest", "HttpShape", "HttpSink", "envelope", "sign"]
 
 REFUSED = frozenset({400, 413, 415, 422})
-"""Answers that say that an event is wrong. 401, 403 and 404 say it of a configuration, which can be mended."""
+"""Answers that say that an event is wrong. 401, 403 and 404 say it of the configuration."""
 
 _SAID = 500
 """Most bytes of an answer that are kept for people."""

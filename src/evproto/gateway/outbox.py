@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -165,7 +166,7 @@ class Outbox:
         self._numbers: dict[int, str] = {}
         self._dead: dict[int, int] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._settled_lately: dict[str, None] = {}
+        self._settled_lately: OrderedDict[str, None] = OrderedDict()
         self._drained: asyncio.Event = asyncio.Event()
         self._housekeeper: asyncio.Task[None] | None = None
         self._stored = self._duplicates = self._conflicts = self._failed = self._transactions = 0
@@ -424,7 +425,7 @@ class Outbox:
             self._settled_lately[id] = None
             self._end_waiters(id, None)
         while len(self._settled_lately) > 10_000:
-            del self._settled_lately[next(iter(self._settled_lately))]
+            self._settled_lately.popitem(last=False)
         self._drained.set()
 
     # Dead letters.
@@ -531,12 +532,8 @@ class Outbox:
             expired = expired or bool(pruned.expired or pruned.dead)
             if max(pruned.events, pruned.keys) < ROUND:
                 break
-        before = None
-        while True:
-            free = await self._writer.submit(partial(Store.give_back, pages=ROUND), durable=False)
-            if free == before:
-                break
-            before = free
+        while await self._writer.submit(partial(Store.give_back, pages=ROUND), durable=False):
+            pass
         if self._reader.error is not None:
             await self._reader.check()
         if expired:

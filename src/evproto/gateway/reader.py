@@ -50,6 +50,7 @@ class Reader:
         self.path = path
         self.error: OutboxError | None = None
         self._failed = failed
+        self._closed = False
         self._db: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evproto-outbox-reader")
 
@@ -61,8 +62,10 @@ class Reader:
         self._db.execute("PRAGMA query_only = ON")
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown()
 
     def _close(self) -> None:
         if self._db is not None:

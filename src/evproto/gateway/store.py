@@ -201,6 +201,11 @@ def lock(path: Path) -> sqlite3.Connection:
     return guard
 
 
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 class Store:
     """The connection that writes.
 
@@ -208,16 +213,16 @@ class Store:
     be rolled back.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None, check: bool = True) -> None:
+    def __init__(self, path: Path, *, max_bytes: int | None = None, again: Store | None = None) -> None:
         """Open an outbox file.
 
         Args:
             path: the file; it must exist.
             max_bytes: the file does not grow beyond this.
-            check: read the whole file for damage first.
+            again: the store that had this file before; None: read the whole file for damage first.
 
         Raises:
-            OutboxError: it is damaged, of another program or of a later version.
+            OutboxError: it is damaged, of another program or of a later version, or not the file it was.
             sqlite3.Error, OSError: it cannot be opened.
         """
         self.path = path
@@ -229,16 +234,17 @@ class Store:
             )
         self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
         try:
-            self._prepare(max_bytes, check)
+            self._inode: tuple[int, int] = again._inode if again is not None else _inode(path)
+            self._check_place()
+            self._prepare(max_bytes, check=again is None)
         except BaseException:
             self._db.close()
             raise
-        found = path.stat()
-        self._inode = (found.st_dev, found.st_ino)
+        self.closed = False
         self._durable = True
         self._sinks = [number for (number,) in self._db.execute("SELECT sink FROM sinks")]
 
-    def _prepare(self, max_bytes: int | None, check: bool) -> None:
+    def _prepare(self, max_bytes: int | None, *, check: bool) -> None:
         database = self._db
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -273,6 +279,15 @@ class Store:
         database.execute(f"PRAGMA user_version = {SCHEMA}")
         database.execute("COMMIT")
 
+    def _check_place(self) -> None:
+        # SQLite would go on writing into a file that has no name any more.
+        try:
+            found = _inode(self.path)
+        except OSError as error:
+            raise OutboxError(f"outbox {self.path}: the file is gone ({error})", cause="missing") from error
+        if found != self._inode:
+            raise OutboxError(f"outbox {self.path}: another file has taken its place", cause="missing")
+
     # Transactions.
 
     def begin(self, *, durable: bool) -> None:
@@ -281,12 +296,7 @@ class Store:
         Raises:
             OutboxError: the file was taken away.
         """
-        try:
-            found = self.path.stat()
-        except OSError as error:
-            raise OutboxError(f"outbox {self.path}: the file is gone ({error})", cause="missing") from error
-        if (found.st_dev, found.st_ino) != self._inode:
-            raise OutboxError(f"outbox {self.path}: another file has taken its place", cause="missing")
+        self._check_place()
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
@@ -296,10 +306,11 @@ class Store:
         self._db.execute("COMMIT")
 
     def rollback(self) -> None:
-        if self._db.in_transaction:
+        if not self.closed and self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
     def close(self) -> None:
+        self.closed = True
         self._db.close()
 
     # What is done in them.
@@ -508,13 +519,17 @@ class Store:
         return Pruned(gone + len(doomed), keys, expired, dead)
 
     def give_back(self, pages: int) -> int:
-        """Hand up to ``pages`` free pages back to the file system; how many are left.
+        """Hand up to ``pages`` free pages back to the file system; how many were handed back.
 
         A quarter of the file is kept free for what comes next.
         """
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         (total,) = self._db.execute("PRAGMA page_count").fetchone()
         surplus = min(pages, free - total // 4)
-        if surplus > 0:
-            self._db.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
-        return int(free) - max(0, int(surplus))
+        if surplus <= 0:
+            return 0
+        for _ in range(surplus):
+            # One at a time: Python leaves this statement after its first row, and each page is a row.
+            self._db.execute("PRAGMA incremental_vacuum(1)")
+        (left,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return int(free - left)

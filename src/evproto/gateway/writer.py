@@ -182,13 +182,13 @@ class Writer:
                 return jobs, True
         return jobs, False
 
-    def _transact(self, store: Store | None, jobs: list[_Job]) -> Store | None:
-        """One transaction for all; the store to go on with, None if it must be opened again."""
+    def _transact(self, store: Store, jobs: list[_Job]) -> Store:
+        """One transaction for all; the store to go on with. One that is closed is opened again first."""
         begun = time.perf_counter()
         failure: OutboxError | None = None
         try:
-            if store is None:
-                store = Store(self.path, max_bytes=self._max_bytes, check=False)
+            if store.closed:
+                store = Store(self.path, max_bytes=self._max_bytes, again=store)
             store.begin(durable=any(job.durable for job in jobs))
             for job in jobs:
                 job.error = None
@@ -199,10 +199,11 @@ class Writer:
             store.commit()
         except (sqlite3.Error, OSError, OutboxError) as error:
             failure = as_outbox_error(error, self.path)
-            store = self._undo(store, failure)
+            # What begin() finds wrong is wrong with the place of the file, not with the connection.
+            self._undo(store, keep=error is failure or failure.cause in ("full", "busy"))
         except Exception as error:
             # A mistake in an operation: it must not take the others with it.
-            store = self._undo(store, None)
+            self._undo(store, keep=True)
             if len(jobs) > 1:
                 for job in jobs:
                     store = self._transact(store, [job])
@@ -215,21 +216,16 @@ class Writer:
         self._call(self._report, jobs, failure, time.perf_counter() - begun)
         return store
 
-    def _undo(self, store: Store | None, failure: OutboxError | None) -> Store | None:
-        if store is None:
-            return None
+    def _undo(self, store: Store, *, keep: bool) -> None:
         try:
             store.rollback()
             store.reload_sinks()
         except sqlite3.Error:
-            pass
-        else:
-            if failure is None or failure.cause in ("full", "busy"):
-                return store
-        # After an error of the device nothing that the connection remembers can be relied on.
-        with contextlib.suppress(sqlite3.Error):
-            store.close()
-        return None
+            keep = False
+        if not keep:
+            # After an error of the device nothing that the connection remembers can be relied on.
+            with contextlib.suppress(sqlite3.Error):
+                store.close()
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
         # The loop may be closed when the interpreter ends in the middle.

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from evproto.errors import DecodeError
-from evproto.messages import Message
+from evproto.messages import Message, UnknownMessage
 from evproto.wire.frame import AnyMessage, Frame
 from evproto.wire.table import Direction
 from evproto.ykc.messages import BillingModelResponse, LoginRequest
@@ -198,7 +198,7 @@ class RecordEnded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     token: int
-    record: Message
+    record: Message | UnknownMessage
     sent: int
     """How many times, on this connection."""
     confirmation: Any = None

@@ -71,6 +71,7 @@ class Link:
         "_vocabulary",
         "_wait",
         "deadline",
+        "frames_received",
         "last_received",
         "traced",
     )
@@ -109,6 +110,8 @@ class Link:
         self._timeouts = timeouts
         self._closed = ""
         self.deadline: float = _NEVER
+        self.frames_received = 0
+        """How many frames, and stretches of bytes that are none, have come."""
         self.last_received = now
         """When bytes came last."""
         self.traced = False
@@ -300,6 +303,7 @@ class Link:
             self._events.append(Traced(direction=self.sends, raw=raw, frame=frame, error=None, time=now))
 
     def _piece(self, piece: Piece, now: float) -> None:
+        self.frames_received += 1
         if self._closed:
             return
         error: DecodeError | None = None
@@ -322,6 +326,7 @@ class Link:
         self._events.append(Traced(direction=direction, raw=raw, frame=frame, error=error, time=now))
 
     def _damaged(self, error: DecodeError, now: float) -> None:
+        self.frames_received += 1
         if self._closed:
             return
         if self.traced:

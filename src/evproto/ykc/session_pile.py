@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from evproto.errors import SessionClosedError, SessionError
+from evproto.errors import EncodeError, SessionClosedError
 from evproto.messages import Message, UnknownMessage
 from evproto.wire.table import Direction
 from evproto.ykc.codec import Codec
@@ -82,6 +82,7 @@ class PileSession(Link):
         codec: speaks something else than the built-in version, as a dialect.
         uploads: the records to upload; they outlive this connection.
         now: when the connection was made.
+        traced: whether the login is to be a ``Traced`` event already.
 
     Raises:
         EncodeError: the wire cannot carry the login.
@@ -113,6 +114,7 @@ class PileSession(Link):
         uploads: Uploads | None = None,
         billing_model_no: str = _NO_MODEL,
         now: float = 0.0,
+        traced: bool = False,
     ) -> None:
         settings = settings or _DEFAULTS
         super().__init__(
@@ -143,9 +145,8 @@ class PileSession(Link):
         self._billing: type[Message] | None = None
         self._billing_at = _NEVER
         self._login_deadline = now + settings.login_timeout
-        number = self._number()
-        self._put(login, number, now)
-        self._next_number = 1
+        self.traced = traced
+        self._put_next(login, now)
         self.deadline = self._login_deadline
 
     def upload(self, record: Message | UnknownMessage, now: float) -> int:
@@ -154,7 +155,11 @@ class PileSession(Link):
         It goes out as soon as the pile is logged in, and again until 0x40
         comes; ``RecordEnded`` says how that went. It stays in ``uploads`` until
         it is confirmed.
+
+        Raises:
+            EncodeError: the wire cannot carry it.
         """
+        self._encode(record, 0)  # what cannot be sent is the caller's to know, not a timer's
         token = self.uploads.add(record)
         if self.logged_in and not self._closed:
             self._upload(now)
@@ -265,9 +270,8 @@ class PileSession(Link):
             beat = self._vocabulary.make(
                 HeartbeatRequest.frame_type, pile_id=self.login.pile_id, gun_no=gun_no, gun_health=health
             )
-            if beat is None:
-                raise SessionError("the dialect's 0x03 is not of pile_id, gun_no and gun_health")
-            self._put_next(beat, now)
+            if beat is not None:
+                self._put_next(beat, now)
         self._beat_at = now + self._settings.heartbeat_interval
 
     def _miss(self, now: float) -> None:
@@ -287,9 +291,8 @@ class PileSession(Link):
         if self._billing is BillingModelVerificationRequest:
             fields["billing_model_no"] = self.billing_model_no
         message = self._vocabulary.make(self._billing.frame_type, **fields)
-        if message is None:
-            raise SessionError(f"the dialect's 0x{self._billing.frame_type:02X} has other fields")
-        self._put_next(message, now)
+        if message is not None:
+            self._put_next(message, now)
         self._billing_at = now + self._settings.billing_model_retry
         self.deadline = min(self.deadline, self._billing_at)
 
@@ -298,7 +301,12 @@ class PileSession(Link):
         for upload in over:
             self._events.append(RecordEnded(token=upload.token, record=upload.record, sent=upload.sent))
         for upload in send:
-            self._put_next(upload.record, now)
+            try:
+                self._put_next(upload.record, now)
+            except EncodeError:
+                # Kept from another version's time: it stays where it is.
+                upload.resting = True
+                self._events.append(RecordEnded(token=upload.token, record=upload.record, sent=0))
         if send:
             self.deadline = min(self.deadline, self.uploads.deadline)
 

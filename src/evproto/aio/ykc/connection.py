@@ -1,0 +1,132 @@
+"""One TCP connection of a pile to the server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from evproto.aio.ykc.connected import ConnectedPile, judge, unwrap
+from evproto.aio.ykc.events import Offline, Online
+from evproto.aio.ykc.link import SocketLink
+from evproto.errors import EvprotoError
+from evproto.ykc.codec import Codec
+from evproto.ykc.messages import RealtimeDataReport, TimeSyncRequest
+from evproto.ykc.session import LoggedIn, LoginReceived, MessageReceived, PlatformSession, TimeSyncDue
+from evproto.ykc.tariff import Tariff
+
+if TYPE_CHECKING:
+    from evproto.aio.ykc.server import PileServer
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger("evproto.ykc")
+
+RATE_WINDOW: Final = 10.0
+"""Over how many seconds the frame rate is averaged."""
+
+
+class Connection(SocketLink):
+    """The platform's end: limits on the pile, its login, its place in the registry."""
+
+    __slots__ = ("_online", "_rate_end", "_rate_left", "_server")
+
+    session: PlatformSession
+    peer: ConnectedPile
+
+    def __init__(self, server: PileServer) -> None:
+        super().__init__(server)
+        now = self._loop.time()
+        self._server = server
+        self.session = server.make_session(now)
+        self.peer = ConnectedPile(self, server.wall(now))
+        self._online = False
+        self._rate_end = 0.0
+        self._rate_left = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        refusal = self._server.admit(self)
+        if refusal:
+            logger.warning("%s is refused: %s", self.address, refusal)
+            self.session.lost(refusal, self.now())
+            transport.abort()
+            return
+        self._arm()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        session = self.session
+        before = session.frames_received
+        super().buffer_updated(nbytes)
+        now = session.last_received
+        if now >= self._rate_end:
+            self._rate_end = now + RATE_WINDOW
+            self._rate_left = self._server.frames_per_window
+        self._rate_left -= session.frames_received - before
+        if self._rate_left < 0:
+            # What it sends beyond stays in its own buffers until the window ends.
+            self._loop.call_later(self._rate_end - now, self._unthrottle)
+            self._rate_left, self._rate_end = 0, math.inf
+            self._pause()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.forget(self)
+        super().connection_lost(error)
+
+    async def sync_time(self, timeout: float | None = None) -> dt.timedelta:
+        """See ``ConnectedPile.sync_time``."""
+        request = self._time_sync()
+        answer = unwrap(judge(await self.outcome(request, timeout), request), request)
+        if isinstance(answer.current_time, dt.datetime) and isinstance(request.current_time, dt.datetime):
+            return answer.current_time - request.current_time
+        return dt.timedelta(0)
+
+    def accept(self, codec: Codec | None, tariff: Tariff | None) -> None:
+        """Accept the login that waits; an older connection of the pile makes room.
+
+        Raises:
+            SessionError: no login waits, or the policy refuses it.
+        """
+        self._server.check_room(self)
+        self.session.accept_login(self.now(), codec, tariff)
+        self.flush()
+
+    def _unthrottle(self) -> None:
+        self._rate_end = 0.0
+        self._resume()
+
+    def _note(self, event: MessageReceived) -> None:
+        message = event.frame.message
+        if message.__class__ is RealtimeDataReport:
+            self.peer.data[message.gun_no] = message
+
+    def _event(self, event: Any) -> None:
+        kind = event.__class__
+        if kind is LoginReceived:
+            self._tell(event)
+            self._server.judge_login(self, event)
+        elif kind is LoggedIn:
+            replaced = self._server.logged_in(self)
+            self._online = True
+            logger.info("pile %s is online, V%s, %s", event.login.pile_id, event.version, self.address)
+            self._tell(Online(again=event.again, replaced=replaced))
+        elif kind is TimeSyncDue:
+            try:
+                self.session.request(self._time_sync(), self.now())
+            except EvprotoError as error:
+                logger.warning("pile %s: its clock cannot be set: %s", self.session.pile_id, error)
+            else:
+                self.flush()
+        else:
+            self._tell(event)
+
+    def _ended(self) -> None:
+        if self._online:
+            self._online = False
+            logger.info("pile %s is offline: %s", self.session.pile_id, self.session.closed)
+            self._tell(Offline(reason=self.session.closed))
+
+    def _time_sync(self) -> TimeSyncRequest:
+        now = self._server.clock().astimezone(self.session.codec.tz)
+        return TimeSyncRequest(pile_id=self.session.pile_id, current_time=now)

@@ -20,7 +20,9 @@ from evproto.aio.ocpp.server import (
     ServerSettings,
     Station,
 )
+from evproto.aio.ocpp.station import ChargePoint, ChargingStation, Delivery, Gateway, StationSettings
 from evproto.aio.ocpp.tls import ServerTLS, client_context
+from evproto.aio.ocpp.upstream import NotAcceptedError, Upstream
 from evproto.aio.ocpp.watching import Watched
 
 __all__ = [
@@ -28,11 +30,15 @@ __all__ = [
     "CSMS",
     "Admission",
     "CentralSystem",
+    "ChargePoint",
+    "ChargingStation",
     "Context",
     "ControlCenter",
     "Credentials",
+    "Delivery",
     "Ending",
     "Endpoint",
+    "Gateway",
     "HandlerGroup",
     "Handlers",
     "Handshake",
@@ -41,6 +47,7 @@ __all__ = [
     "InvalidAnswerError",
     "LinkOptions",
     "Listener",
+    "NotAcceptedError",
     "Peer",
     "PeerSettings",
     "RefuseCall",
@@ -50,7 +57,9 @@ __all__ = [
     "ServerSettings",
     "ServerTLS",
     "Station",
+    "StationSettings",
     "Trouble",
+    "Upstream",
     "Watched",
     "client_context",
     "handles",

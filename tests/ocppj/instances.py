@@ -68,6 +68,8 @@ class Maker:
                 return max(schema.get("minimum", -1e9), min(12.3, schema.get("maximum", 1e9)))
             case "boolean":
                 return True
+            case ["string", "integer"]:
+                return "seven"
             case None:
                 return {"anything": [1, "two"]}
         raise AssertionError(schema)

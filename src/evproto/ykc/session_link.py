@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import msgspec
+
 from evproto.errors import (
     DecodeError,
     QueueFullError,
@@ -124,11 +126,9 @@ class Link:
         if self._closed:
             return
         self.last_received = now
-        for piece in self._feed(data):
-            if piece.__class__ is Piece:
-                self._piece(piece, now)
-            else:
-                self._damaged(piece, now)  # type: ignore[arg-type]
+        pieces = self._feed(data)
+        self.frames_received += len(pieces)
+        self._pieces(pieces, now)
         if self._splitter.pending:
             self._half_deadline = now + self._half_frame_timeout
             if self._half_deadline < self.deadline:
@@ -302,16 +302,21 @@ class Link:
             frame = message if isinstance(message, Frame) else Frame(message=message, sequence=sequence)
             self._events.append(Traced(direction=self.sends, raw=raw, frame=frame, error=None, time=now))
 
-    def _piece(self, piece: Piece, now: float) -> None:
-        self.frames_received += 1
+    def _pieces(self, pieces: list[Piece | DecodeError], now: float) -> None:
+        for piece in pieces:
+            if isinstance(piece, DecodeError):
+                self._damaged(piece, now)
+                continue
+            try:
+                frame = self._unpack(piece)
+            except DecodeError as error:
+                self._frame(_opaque(piece), piece, error.at(piece.position), now)
+            else:
+                self._frame(frame, piece, None, now)
+
+    def _frame(self, frame: Frame, piece: Piece, error: DecodeError | None, now: float) -> None:
         if self._closed:
             return
-        error: DecodeError | None = None
-        try:
-            frame = self._unpack(piece)
-        except DecodeError as problem:
-            error = problem.at(piece.position)
-            frame = _opaque(piece)
         self._garbage = 0
         if self.traced:
             self._trace(piece.data, frame, error, now)
@@ -326,7 +331,6 @@ class Link:
         self._events.append(Traced(direction=direction, raw=raw, frame=frame, error=error, time=now))
 
     def _damaged(self, error: DecodeError, now: float) -> None:
-        self.frames_received += 1
         if self._closed:
             return
         if self.traced:
@@ -338,11 +342,7 @@ class Link:
 
     def _rest(self, now: float) -> None:
         """What came of a frame does not go on: look through it for whole frames."""
-        for piece in self._splitter.finish():
-            if isinstance(piece, Piece):
-                self._piece(piece, now)
-            else:
-                self._damaged(piece, now)
+        self._pieces(self._splitter.finish(), now)
 
     def _paired(self, received: MessageReceived, now: float) -> MessageReceived:
         """End the request that this frame answers, and note the two belong together."""
@@ -393,13 +393,10 @@ def _belongs(received: MessageReceived, match: Match) -> MessageReceived:
         warnings = (*warnings, match.warning)
     if match.kind == "repeated":
         warnings = (*warnings, "the request had its answer already")
-    return MessageReceived(
-        frame=received.frame,
-        raw=received.raw,
-        time=received.time,
+    return msgspec.structs.replace(
+        received,
         answers=match.pending.token,
         follow_up=match.kind == "follow_up",
         late=match.kind == "late",
         warnings=warnings,
-        error=received.error,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 from evproto.aio.ykc.connected import ConnectedPile, judge, unwrap
@@ -30,7 +29,7 @@ RATE_WINDOW: Final = 10.0
 class Connection(SocketLink):
     """The platform's end: limits on the pile, its login, its place in the registry."""
 
-    __slots__ = ("_online", "_rate_end", "_rate_left", "_server")
+    __slots__ = ("_online", "_rate_start", "_server")
 
     session: PlatformSession
     peer: ConnectedPile
@@ -42,8 +41,8 @@ class Connection(SocketLink):
         self.session = server.make_session(now)
         self.peer = ConnectedPile(self, server.wall(now))
         self._online = False
-        self._rate_end = 0.0
-        self._rate_left = 0
+        self._rate_start = now
+        self._rate_mark = server.frames_per_window
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -54,21 +53,6 @@ class Connection(SocketLink):
             transport.abort()
             return
         self._arm()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        session = self.session
-        before = session.frames_received
-        super().buffer_updated(nbytes)
-        now = session.last_received
-        if now >= self._rate_end:
-            self._rate_end = now + RATE_WINDOW
-            self._rate_left = self._server.frames_per_window
-        self._rate_left -= session.frames_received - before
-        if self._rate_left < 0:
-            # What it sends beyond stays in its own buffers until the window ends.
-            self._loop.call_later(self._rate_end - now, self._unthrottle)
-            self._rate_left, self._rate_end = 0, math.inf
-            self._pause()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.forget(self)
@@ -92,9 +76,15 @@ class Connection(SocketLink):
         self.session.accept_login(self.now(), codec, tariff)
         self.flush()
 
-    def _unthrottle(self) -> None:
-        self._rate_end = 0.0
-        self._resume()
+    def _rate(self) -> None:
+        now = self.session.last_received
+        self._rate_mark = self.session.frames_received + self._server.frames_per_window
+        wait = self._rate_start + RATE_WINDOW - now
+        self._rate_start = max(now, self._rate_start + RATE_WINDOW)
+        if wait > 0:
+            # What it sends beyond stays in its own buffers until the window ends.
+            self._pause()
+            self._loop.call_later(wait, self._resume)
 
     def _note(self, event: MessageReceived) -> None:
         message = event.frame.message

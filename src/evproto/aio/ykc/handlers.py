@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from evproto.ykc.messages import HeartbeatRequest
 from evproto.ykc.records import is_record
 from evproto.ykc.session import MessageReceived
 
@@ -60,6 +61,14 @@ class Handlers:
         if any(handler.records_only for handler in found) and not is_record(received):
             return tuple(handler for handler in found if not handler.records_only)
         return found
+
+    @property
+    def of_heartbeats(self) -> bool:
+        """Whether anybody wants to hear of heartbeats."""
+        return any(
+            wanted is HeartbeatRequest or (wanted is MessageReceived and not handler.records_only)
+            for wanted, handler in self._registered
+        )
 
     def of_event(self, cls: type) -> tuple[Handler, ...]:
         """Who wants events of this class."""

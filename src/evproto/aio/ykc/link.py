@@ -32,11 +32,8 @@ __all__ = ["Owner", "SocketLink"]
 
 logger = logging.getLogger("evproto.ykc")
 
-_READ_SIZE: Final = 4096
-
-# Every connection reads into this one: what is read is cut into frames before
-# the loop turns to another. Small, so that a flood takes no long turn either.
-_VIEW: Final = memoryview(bytearray(_READ_SIZE))
+_TURN: Final = 4096
+"""Bytes taken in before the loop turns to other connections."""
 
 
 class Owner(Protocol):
@@ -55,17 +52,19 @@ class Owner(Protocol):
     def show(self, peer: Any, watched: Watched) -> None: ...
 
 
-class SocketLink(asyncio.BufferedProtocol):
+class SocketLink(asyncio.Protocol):
     """One connection of either end."""
 
     __slots__ = (
         "_address",
+        "_backlog",
         "_calls",
         "_draining",
         "_loop",
         "_owner",
         "_paused",
         "_queue",
+        "_rate_mark",
         "_stuck",
         "_timer",
         "_timer_at",
@@ -92,6 +91,9 @@ class SocketLink(asyncio.BufferedProtocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._paused = 0
         self._draining = False
+        self._backlog: deque[memoryview] | None = None
+        self._rate_mark: float = math.inf
+        """At how many frames received the rate is to be looked at."""
 
     # --- asyncio's side
 
@@ -101,13 +103,12 @@ class SocketLink(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=self._owner.limits.write_buffer)
         self.session.traced = self._owner.watched
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return _VIEW
-
-    def buffer_updated(self, nbytes: int) -> None:
-        now = self._loop.time()
+    def data_received(self, data: bytes) -> None:
+        if self._backlog is not None or len(data) > _TURN:
+            self._put_off(data)
+            return
         session = self.session
-        session.receive(_VIEW[:nbytes], now)
+        session.receive(data, self._loop.time())
         events, frames = session.take()
         if frames:
             self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
@@ -115,6 +116,8 @@ class SocketLink(asyncio.BufferedProtocol):
             self._dispatch(events)
         if session.deadline < self._timer_at:
             self._arm()
+        if session.frames_received >= self._rate_mark:
+            self._rate()
 
     def eof_received(self) -> None:
         return None
@@ -239,7 +242,35 @@ class SocketLink(asyncio.BufferedProtocol):
     def _note(self, event: MessageReceived) -> None:
         """A message has come, handlers have not seen it yet."""
 
+    def _rate(self) -> None:
+        """So many frames have come; see whether that was too fast."""
+
     # --- reading, writing, time
+
+    def _put_off(self, data: bytes) -> None:
+        """A flood: take it in a bit at a time, and let others have their turns between."""
+        view = memoryview(data)
+        if self._backlog is None:
+            self._backlog = deque()
+            self._pause()
+            self._loop.call_soon(self._catch_up)
+        self._backlog.extend(view[at : at + _TURN] for at in range(0, len(view), _TURN))
+
+    def _catch_up(self) -> None:
+        backlog = self._backlog
+        if not backlog or self.session.closed:
+            self._backlog = None
+            self._resume()
+            return
+        if self._paused > 1:
+            # Reading is paused for another reason as well: wait until it is not.
+            self._loop.call_later(0.05, self._catch_up)
+            return
+        chunk = backlog.popleft()
+        self._backlog = None
+        self.data_received(bytes(chunk))
+        self._backlog = backlog
+        self._loop.call_soon(self._catch_up)
 
     def _pause(self) -> None:
         self._paused += 1

@@ -106,6 +106,7 @@ class PileServer:
         self.failures = 0
         """How many handlers have failed, or returned what could not be sent."""
         self.watched = False
+        self._quiet = True
         self._codec = codec
         self._codec_for = codec_for
         self._authenticate = authenticate
@@ -158,6 +159,7 @@ class PileServer:
 
         def register(handler: H) -> H:
             self.handlers.add(classes, handler)
+            self._hush()
             return handler
 
         return register
@@ -170,6 +172,7 @@ class PileServer:
         nothing else confirms a record.
         """
         self.handlers.add_for_records(handler)
+        self._hush()
         return handler
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
@@ -266,7 +269,9 @@ class PileServer:
 
     def make_session(self, now: float) -> PlatformSession:
         """The session of a new connection."""
-        return PlatformSession(self._codec, self.settings, codec_for=self._codec_for, now=now)
+        session = PlatformSession(self._codec, self.settings, codec_for=self._codec_for, now=now)
+        session.quiet_heartbeats = self._quiet
+        return session
 
     def admit(self, connection: Connection) -> str:
         """Count a new connection; why it must go, or empty."""
@@ -399,6 +404,12 @@ class PileServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), patience)
             self._empty = None
+
+    def _hush(self) -> None:
+        """Heartbeats are no events where nobody wants them."""
+        self._quiet = not self.handlers.of_heartbeats
+        for connection in self._connections:
+            connection.session.quiet_heartbeats = self._quiet
 
     def _trace(self) -> None:
         self.watched = bool(self._watchers)

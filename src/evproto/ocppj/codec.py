@@ -337,6 +337,9 @@ class Codec:
         self, frame: SlowFrame, part: Part | None, mode: Mode, data: bytes, action: str
     ) -> tuple[Any, tuple[UnknownMember, ...]]:
         """The payload of a frame that the fast way refused, typed where it can be."""
+        if frame.payload is None:
+            # Allowed where there is nothing to say (1.6-J section 4.2.1; part 4, section 4.1.5).
+            frame.payload = {}
         if part is None or mode == "off":
             if not isinstance(frame.payload, dict):
                 found = deviation(self.dialect, "type", action=action, value=frame.payload, limit="object")

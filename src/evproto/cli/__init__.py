@@ -1,4 +1,4 @@
-"""The command line: ``evproto decode``, ``encode``, ``frames``, ``diff``, ``generate``.
+"""The command line: ``evproto decode``, ``encode``, ``frames``, ``diff``, ``generate``, ``validate``.
 
 Every module of :mod:`evproto.cli.commands` is a subcommand: it has
 ``SUMMARY`` (one line), ``DESCRIPTION``, ``EXAMPLES`` (command lines that the

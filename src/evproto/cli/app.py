@@ -20,12 +20,17 @@ from evproto.errors import EvprotoError, SpecError
 
 __all__ = ["build_parser", "main"]
 
-_DESCRIPTION = "Read, write and explain YKC (云快充) frames of charging piles."
+_DESCRIPTION = (
+    "Read, write and explain what charging stations and their back ends say to each other: YKC (云快充), "
+    "OCPP 1.6, 2.0.1 and 2.1, and ntxcp."
+)
 _EPILOG = """\
 examples:
   evproto decode 680C000000025503141278230500DA4C   what does this frame say?
-  evproto decode session.log                        frames inside a server log
+  evproto decode session.log                        frames inside a server log, of YKC or OCPP
   evproto frames 0x13                               the field table of a frame
+  evproto frames Authorize --protocol ocpp2.0.1     the members of an action
+  evproto validate session.log                      what is wrong with its frames of OCPP
   evproto diff 1.6 1.7                              what a revision changed
 
 Every command has its own --help with more examples.

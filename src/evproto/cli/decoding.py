@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evproto.capture import Chunk, Item, Note
+from evproto.cli.ocppj.reading import TextFrame
+from evproto.cli.ocppj.told import Guess, Told
 from evproto.errors import DecodeError, SkippedBytesError
 from evproto.messages import EncryptedMessage, Message, UnknownMessage
 from evproto.wire.frame import Frame
 from evproto.wire.framing import OVERHEAD, START
 from evproto.wire.table import Layout
 from evproto.ykc.codec import Codec
+
+if TYPE_CHECKING:
+    from evproto.cli.ocppj.decoding import FrameDecoder
 
 __all__ = ["Bad", "Decoded", "Outcome", "decode_items"]
 
@@ -70,7 +75,7 @@ class Bad:
         return isinstance(self.error, SkippedBytesError)
 
 
-Outcome = Decoded | Bad | Note
+Outcome = Decoded | Bad | Note | Told | Guess
 
 
 @dataclass(slots=True)
@@ -88,11 +93,19 @@ class _Stream:
         return chunks[0]
 
 
-def decode_items(items: Iterable[Item], codec: Codec) -> Iterator[Outcome]:
-    """Decode everything, in the order of each stream; notes pass through."""
+def decode_items(
+    items: Iterable[Item], codec: Codec, frames: FrameDecoder | None = None, *, live: bool = False
+) -> Iterator[Outcome]:
+    """Decode everything, in the order of each stream; notes pass through.
+
+    ``codec`` is for bytes, ``frames`` for the frames found in text; ``live``
+    means that nothing may be held back.
+    """
     reader = _Reader(codec)
-    for item in items:
-        if isinstance(item, Note):
+    for item in items if frames is None else frames.ahead(items, live=live):
+        if frames is not None and isinstance(item, TextFrame):
+            yield from frames.decode(item)
+        elif isinstance(item, Note):
             yield from reader.note(item)
         else:
             yield from reader.chunk(item)

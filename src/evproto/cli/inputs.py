@@ -15,7 +15,7 @@ from evproto.cli.errors import OutputClosedError, UsageError
 if TYPE_CHECKING:
     from evproto.capture import Item
 
-__all__ = ["add_input_options", "read_inputs"]
+__all__ = ["add_input_options", "is_live", "read_inputs"]
 
 _LONG = 1 << 22  # bytes of input from which on a progress bar is worth its line
 
@@ -26,9 +26,9 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="hex, or files (- is standard input, which is also read if nothing is given): bare hex, xxd, "
-        "od, hexdump, Wireshark and tcpdump output, logs with frames in them, raw binary, pcap, pcapng; also "
-        "gzipped",
+        help="hex, frames of OCPP-J, or files (- is standard input, which is also read if nothing is given): "
+        "bare hex, xxd, od, hexdump, Wireshark and tcpdump output, logs with frames in them, raw binary, "
+        "pcap, pcapng; also gzipped",
     )
     group = parser.add_argument_group("input")
     group.add_argument(
@@ -51,8 +51,14 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_inputs(options: argparse.Namespace, console: Console) -> Iterator[Item]:
+def read_inputs(
+    options: argparse.Namespace, console: Console, *, bytes_too: bool = True, frames_too: bool = True
+) -> Iterator[Item]:
     """The items of all inputs, one input after the other.
+
+    Args:
+        bytes_too: bytes are looked for, in hex and in files of all forms.
+        frames_too: frames of OCPP-J are looked for, in text.
 
     Raises:
         UsageError: an argument is neither a file nor hex.
@@ -65,6 +71,10 @@ def read_inputs(options: argparse.Namespace, console: Console) -> Iterator[Item]
         "encoding": options.encoding,
         "ports": frozenset(options.port),
     }
+    if frames_too:
+        from evproto.cli.ocppj.reading import make_frame_reader, make_mixed_reader
+
+        how["make"] = make_mixed_reader if bytes_too else make_frame_reader
     if options.input_format not in ("auto", *capture.FORMATS):
         raise UsageError(
             f"--input-format: there is no {options.input_format!r}; there are auto, "
@@ -74,20 +84,43 @@ def read_inputs(options: argparse.Namespace, console: Console) -> Iterator[Item]
         if len(options.inputs) != 1 or options.inputs[0] == "-":
             raise UsageError("--follow takes one file")
         return capture.follow(options.inputs[0], **how)
-    plan = _plan(options.inputs)
+    plan = _plan(options.inputs, bytes_too=bytes_too, frames_too=frames_too)
     return _read(plan, how, console)
 
 
-def _plan(inputs: Sequence[str]) -> list[str | list[str]]:
-    """Files, and lists of arguments that are hex; complains before anything is read."""
+def is_live(options: argparse.Namespace) -> bool:
+    """Whether somebody waits for each line of the input: it is followed, or a pipe."""
+    if options.follow:
+        return True
+    if options.inputs and "-" not in options.inputs:
+        return False
+    try:
+        return not sys.stdin.buffer.seekable()
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+class _Frame(str):
+    """An argument that is a frame of OCPP-J."""
+
+
+_Plan = Sequence[str | _Frame | list[str]]
+
+
+def _plan(inputs: Sequence[str], *, bytes_too: bool, frames_too: bool) -> _Plan:
+    """Files, frames, and lists of arguments that are hex; complains before anything is read."""
     from evproto.capture import is_hex_arguments
 
     if not inputs:
         return ["-"]
-    plan: list[str | list[str]] = []
+    plan: list[str | _Frame | list[str]] = []
     for text in inputs:
         if text == "-" or _exists(text):
             plan.append(text)
+        elif frames_too and text.lstrip().startswith("["):
+            plan.append(_Frame(text))
+        elif not bytes_too:
+            raise UsageError(f"there is no file {_shown(text)}, and it is no frame of OCPP-J")
         elif is_hex_arguments([text]):
             if not plan or isinstance(plan[-1], str):
                 plan.append([])
@@ -122,13 +155,17 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}")
 
 
-def _read(plan: Sequence[str | list[str]], how: dict[str, Any], console: Console) -> Iterator[Item]:
+def _read(plan: _Plan, how: dict[str, Any], console: Console) -> Iterator[Item]:
     from evproto import capture
 
     with _Progress(plan, console) as progress:
         for source in plan:
             if isinstance(source, list):
                 yield from capture.read_arguments(source)
+            elif isinstance(source, _Frame):
+                from evproto.cli.ocppj.reading import read_frame
+
+                yield read_frame(source)
             elif source == "-":
                 if sys.stdin.isatty():
                     console.note("reading from the terminal; end with Ctrl-D")
@@ -179,9 +216,13 @@ class _Counted:
 class _Progress:
     """A progress bar for long inputs, where somebody sees it."""
 
-    def __init__(self, plan: Sequence[str | list[str]], console: Console) -> None:
+    def __init__(self, plan: _Plan, console: Console) -> None:
         self._bar: Any = None
-        paths = [Path(source) for source in plan if isinstance(source, str) and source != "-"]
+        paths = [
+            Path(source)
+            for source in plan
+            if isinstance(source, str) and not isinstance(source, _Frame) and source != "-"
+        ]
         total = sum(path.stat().st_size for path in paths if path.is_file())
         self.shown = console.shows_progress and total >= _LONG
         self._total = total

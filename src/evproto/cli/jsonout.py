@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from evproto.capture import Chunk, Note
 from evproto.cli.console import Console
 from evproto.cli.decoding import Bad, Decoded, Outcome
+from evproto.cli.ocppj.told import Guess, Told
 from evproto.errors import DecodeError
 from evproto.messages import Message
 from evproto.ykc.codec import Codec
@@ -46,6 +48,13 @@ EXTRA_KEYS: Final = (
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
+def _encoded(item: Any) -> bytes:
+    try:
+        return _ENCODE(item)
+    except OverflowError:  # an integer of more than 64 bits
+        return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class JsonPrinter:
     """Prints outcomes as JSON: one array (``lines`` False), or one object per line."""
 
@@ -71,9 +80,13 @@ class JsonPrinter:
             item = self._frame(outcome)
         elif isinstance(outcome, Bad):
             item = self._bad(outcome)
+        elif isinstance(outcome, Told):
+            item = _told(outcome)
+        elif isinstance(outcome, Guess):
+            item = {"note": "protocol", "text": outcome.text, "loss": False, "protocol": outcome.protocol}
         else:
             item = _note(outcome, redact=self._redact)
-        data = _ENCODE(item)  # JSON is UTF-8, whatever the locale says
+        data = _encoded(item)  # JSON is UTF-8, whatever the locale says
         if self._lines:
             self._console.write_bytes(data + b"\n")
         else:
@@ -151,6 +164,40 @@ class JsonPrinter:
         if diagnosis.frame is not None and not self._redact:
             item["frame"] = to_plain(diagnosis.frame, self._codec)
         return item
+
+
+def _told(told: Told) -> dict[str, Any]:
+    """A frame of OCPP-J; its payload has the names and values of the wire."""
+    item: dict[str, Any] = {"protocol": told.protocol}
+    for key in ("error", "message", "unique_id", "action"):
+        if getattr(told, key):
+            item[key] = getattr(told, key)
+    if told.sender is not None:
+        item["sent_by"] = told.sender.value
+    if told.error:
+        worst = told.findings[0]
+        item |= {"code": worst.code, "path": worst.path, "text": worst.text}
+        item["answer"] = told.answer or None
+    if told.error_code:
+        item["error_code"] = told.error_code
+        item["error_description"] = told.error_description
+        item["error_details"] = told.error_details
+    elif told.payload is not None and not told.error:
+        item["typed"] = bool(told.part)
+        item["payload"] = told.payload
+    if told.note:
+        item["remark"] = told.note
+    if told.error or told.findings:
+        item["findings"] = [msgspec.structs.asdict(found) for found in told.findings]
+    if told.redacted:
+        item["redacted"] = True
+    item["raw"] = told.raw
+    _place(item, told.chunk, None)
+    item |= {"seen": told.chunk.way} if told.chunk.way else {}
+    for key in ("charger", "before", "after", "request_line"):
+        if getattr(told, key):
+            item[key] = getattr(told, key)
+    return item
 
 
 def _attributes(error: DecodeError) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from evproto.cli.errors import UsageError
 if TYPE_CHECKING:
     from evproto.ykc.codec import Codec
 
-__all__ = ["NEWEST", "add_codec_options", "add_color_option", "add_dialect_options", "make_codec"]
+__all__ = [
+    "NEWEST",
+    "add_codec_options",
+    "add_color_option",
+    "add_dialect_options",
+    "add_protocol_option",
+    "load_dialect",
+    "make_codec",
+]
 
 NEWEST: Final = "1.7"
 """What is spoken unless told otherwise: it reads everything older."""
@@ -20,7 +28,7 @@ _REVISIONS: Final = ("1.5", "1.6", "1.7")
 
 def add_dialect_options(parser: argparse.ArgumentParser) -> None:
     """``--revision`` and ``--dialect``."""
-    group = parser.add_argument_group("protocol")
+    group = parser.add_argument_group("YKC")
     group.add_argument(
         "--revision",
         metavar="V",
@@ -30,6 +38,13 @@ def add_dialect_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dialect", metavar="FILE", help="overlay file with a vendor's or a later revision's changes"
     )
+
+
+def add_protocol_option(parser: Any, *names: str, help: str) -> None:
+    """``--protocol``; ``names`` beside those of OCPP-J."""
+    from evproto.cli.ocppj import PROTOCOLS
+
+    parser.add_argument("--protocol", choices=(*names, *PROTOCOLS), metavar="P", help=help)
 
 
 def add_codec_options(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from evproto.capture import Chunk, Note
 from evproto.cli.console import Console, display_width, pad
 from evproto.cli.decoding import Bad, Decoded, Outcome
+from evproto.cli.ocppj.told import Guess, Told
 from evproto.cli.values import Row, message_rows
 from evproto.messages import EncryptedMessage, Message
 from evproto.wire.frame import Frame
@@ -17,7 +19,7 @@ from evproto.wire.table import Direction, Layout
 from evproto.ykc.codec import Codec
 from evproto.ykc.redact import NOTHING, Hidden, hidden_in, hidden_in_bad, masked_hex
 
-__all__ = ["TextPrinter", "frame_name"]
+__all__ = ["TextPrinter", "brief_values", "frame_name", "show_moment", "show_place"]
 
 _ARROWS: Final = {
     Direction.PILE_TO_PLATFORM: "pile → platform",
@@ -62,6 +64,11 @@ class TextPrinter:
             self._frame(outcome)
         elif isinstance(outcome, Bad):
             self._bad(outcome)
+        elif isinstance(outcome, Told):
+            self._told(outcome)
+        elif isinstance(outcome, Guess):
+            self._open()
+            self._console.line(self._console.paint(f"· {outcome.text}", "dim"))
         else:
             self._note(outcome)
 
@@ -122,15 +129,7 @@ class TextPrinter:
             for row in rows
             if row.name not in _IDENTIFYING and not row.name.startswith(" ") and not _NOUGHT.match(row.value)
         ]
-        shown: list[str] = []
-        room = _BRIEF_WIDTH
-        for name, value in values:
-            room -= display_width(name) + display_width(value) + 3
-            if room < 0:
-                shown.append("…")
-                break
-            shown.append(f"{paint(name, 'blue')} {value}")
-        parts.append(", ".join(shown))
+        parts.append(brief_values(values, self._console))
         return "  ".join(part for part in parts if part)
 
     def _moment(self, chunk: Chunk) -> str:
@@ -178,7 +177,7 @@ class TextPrinter:
                 line += f"  {paint(row.zh, 'dim')}"
             if row.remark:
                 line += f"  {paint(f'({row.remark})', 'yellow' if row.odd else 'dim')}"
-            self._console.line(line)
+            self._console.line(line if self._console.color else line.rstrip())
 
     def _opaque(self, outcome: Decoded, hidden: Hidden, *, body: bool) -> None:
         from evproto.cli.diagnose import explain_unknown
@@ -219,6 +218,26 @@ class TextPrinter:
     def _hints(self, hints: list[str], indent: str = "  ") -> None:
         for hint in hints:
             self._console.line(f"{indent}{self._console.paint(f'→ {hint}', 'green')}")
+
+    # Frames of OCPP-J
+
+    def _told(self, told: Told) -> None:
+        from evproto.cli.ocppj import text
+
+        self._claimed = None
+        self._open()
+        console, tz = self._console, self._codec.tz
+        if self._brief:
+            shown = text.head_line if told.error else text.brief_line
+            console.line(shown(told, console, tz))
+            return
+        console.line(text.head_line(told, console, tz))
+        for line in text.detail_lines(told, console, explain=self._explain):
+            console.line(line)
+        rows = text.told_rows(told, limits=self._explain)
+        if told.error and rows:
+            console.line(f"  {console.paint('fields:', 'dim')}")
+        self.rows(rows, "    " if told.error else "  ")
 
     # What is no frame
 
@@ -310,6 +329,19 @@ def frame_name(frame_type: int, layout: Layout | None, console: Console) -> str:
         if layout.zh:
             text += f" {layout.zh}"
     return text
+
+
+def brief_values(values: Iterable[tuple[str, str]], console: Console) -> str:
+    """As many names with their values as fit into a line."""
+    shown: list[str] = []
+    room = _BRIEF_WIDTH
+    for name, value in values:
+        room -= display_width(name) + display_width(value) + 3
+        if room < 0:
+            shown.append("…")
+            break
+        shown.append(f"{console.paint(name, 'blue')} {value}")
+    return ", ".join(shown)
 
 
 def show_moment(time: dt.datetime | dt.time | None, tz: dt.tzinfo) -> str:

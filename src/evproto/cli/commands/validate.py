@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from evproto.cli.console import Console
 from evproto.cli.errors import UsageError
-from evproto.cli.options import add_color_option
+from evproto.cli.inputs import read_inputs
+from evproto.cli.options import add_color_option, add_protocol_option
 
 if TYPE_CHECKING:
-    from evproto.ocppj import Call, Deviation
+    from evproto.cli.ocppj.reading import TextFrame
 
 SUMMARY: Final = "list everything that is wrong with the OCPP frames in a file"
 DESCRIPTION: Final = (
@@ -25,78 +28,70 @@ EXAMPLES: Final = (
     ("evproto validate samples/ocpp16.log --redact", "without idTags and certificates"),
 )
 
-_SECRETS: Final = frozenset(
-    {
-        "additionalIdToken",
-        "apn",
-        "certificate",
-        "certificateChain",
-        "csr",
-        "exiRequest",
-        "exiResponse",
-        "idTag",
-        "idToken",
-        "parentIdTag",
-        "password",
-        "signingCertificate",
-        "vpn",
-    }
-)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    from evproto.cli.ocppj import PROTOCOLS
-
-    parser.add_argument("file", metavar="FILE", help="a log, or - for standard input")
-    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="default: the one that fits best")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text (default) or JSON")
-    parser.add_argument("--redact", action="store_true", help="do not show idTags and certificates")
+    parser.add_argument("file", metavar="FILE", help="a log, also gzipped, or - for standard input")
+    add_protocol_option(parser, help="ocpp1.6, ocpp2.0.1, ocpp2.1 or ntxcp (default: the one that fits best)")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl"),
+        default="text",
+        help="text (default), or a JSON object per line",
+    )
+    parser.add_argument(
+        "--redact", action="store_true", help="do not show id tags and tokens, certificates and passwords"
+    )
     add_color_option(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print the deviations; 1 if there are any."""
-    from evproto.cli.ocppj import codec_of, find_frames, guess_protocol, remember
+    from evproto.cli.ocppj.decoding import FrameDecoder
 
-    if options.file == "-":
-        lines = sys.stdin.read().splitlines()
-    else:
-        lines = Path(options.file).read_text(encoding="utf-8", errors="replace").splitlines()
-    frames = list(find_frames(lines))
-    if not frames:
-        raise UsageError(f"{options.file} has no OCPP-J frame in it")
-    protocol = options.protocol or guess_protocol(frames)
-    codec = codec_of(protocol)
-    pending: dict[str, str | Call[Any]] = {}
+    decoder = FrameDecoder(options.protocol or "", redact=options.redact)
+    frames: dict[str, int] = {}
     wrong = 0
-    for frame in frames:
-        for found in codec.check(frame.text, pending):
+    for item in decoder.ahead(_items(options, console), live=False):
+        if not decoder.decided:
+            raise UsageError("no protocol fits these frames; say which with --protocol")
+        result = decoder.read_doubting(item)
+        frames[result.protocol] = frames.get(result.protocol, 0) + 1
+        for found in decoder.checked(item, result):
             wrong += 1
-            sentence = _redacted(found) if options.redact else found.message
-            if options.format == "json":
-                import msgspec
-
+            if options.format == "text":
+                where = console.paint(f"{options.file}:{item.line}:", "bold")
+                console.line(f"{where} {console.paint(found.code, 'bad')} {found.path or '-'}: {found.text}")
+            else:
                 told = {
-                    "line": frame.line,
+                    "line": item.line,
                     "code": found.code,
                     "keyword": found.keyword,
                     "action": found.action,
                     "path": found.path,
-                    "message": sentence,
+                    "message": found.text,
                 }
                 console.line(msgspec.json.encode(told).decode())
-            else:
-                where = console.paint(f"{options.file}:{frame.line}:", "bold")
-                console.line(f"{where} {console.paint(found.code, 'bad')} {found.path or '-'}: {sentence}")
-        remember(frame.text, codec, pending)
+    if not frames:
+        raise UsageError(f"{options.file} has no OCPP-J frame in it")
     if options.format == "text":
-        console.line(f"{len(frames)} frames of {protocol}, {wrong} deviation{'s' if wrong != 1 else ''}")
+        counts = [f"{count} of {protocol}" for protocol, count in frames.items()]
+        counts[0] = counts[0].replace(" of ", " frames of ")
+        console.line(f"{', '.join(counts)}, {wrong} deviation{'s' if wrong != 1 else ''}")
     return 1 if wrong else 0
 
 
-def _redacted(found: Deviation) -> str:
-    """The sentence, without the value if that is nobody's business."""
-    if not _SECRETS.isdisjoint(str(step) for step in found.steps):
-        return f"{found.path} breaks {found.keyword} (value not shown)"
-    return found.message
+def _items(options: argparse.Namespace, console: Console) -> Iterator[TextFrame]:
+    """The frames of the file, as it is read.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    from evproto.cli.ocppj.reading import only_frames
+
+    inputs = argparse.Namespace(
+        inputs=[options.file], input_format="auto", encoding="", port=[], follow=False
+    )
+    if options.file != "-" and not Path(options.file).exists():
+        raise UsageError(f"cannot read {options.file}: there is no such file")
+    return only_frames(read_inputs(inputs, console, bytes_too=False))

@@ -1,1 +1,45 @@
-"""Simulated YKC piles."""
+"""Simulated YKC piles: one without a socket, or a fleet of them.
+
+``PileModel`` is a pile in messages, ``SimulatedPile`` one in bytes, ``Fleet``
+many of them on sockets. All that happens follows from a seed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evproto.simulate.statistics import Statistics
+from evproto.simulate.ykc.faults import Faults, Segment, parse_faults
+from evproto.simulate.ykc.people import Habits
+from evproto.simulate.ykc.pile import PileModel, PileSettings
+from evproto.simulate.ykc.simulated import SimulatedPile
+from evproto.simulate.ykc.vehicle import Vehicle, make_vehicle
+
+if TYPE_CHECKING:
+    from evproto.simulate.ykc.fleet import Fleet, FleetPlan, NoServerError, RecordEvent
+
+__all__ = [
+    "Faults",
+    "Fleet",
+    "FleetPlan",
+    "Habits",
+    "NoServerError",
+    "PileModel",
+    "PileSettings",
+    "RecordEvent",
+    "Segment",
+    "SimulatedPile",
+    "Statistics",
+    "Vehicle",
+    "make_vehicle",
+    "parse_faults",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio is not imported for a pile without a socket.
+    if name in ("Fleet", "FleetPlan", "NoServerError", "RecordEvent"):
+        from evproto.simulate.ykc import fleet
+
+        return getattr(fleet, name)
+    raise AttributeError(f"module 'evproto.simulate.ykc' has no attribute {name!r}")

@@ -222,8 +222,12 @@ class Charge:
             # A pile for lower voltages cannot push anything into this battery.
             voltage, current = self._max_voltage, 0
         elif voltage * current > self.max_power * 100:
-            current = self.max_power * 100 // voltage
-            voltage = battery.voltage(current)
+            # Less current is less voltage, which leaves room for a little more current.
+            for _ in range(3):
+                current = self.max_power * 100 // voltage
+                voltage = battery.voltage(current)
+            while voltage * current > self.max_power * 100:
+                current -= 1
         self.voltage, self.current, self._into_battery = voltage, current, current
 
     def _limit(self, rate: TariffRate) -> tuple[int, StopReason | None]:

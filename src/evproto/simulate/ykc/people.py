@@ -72,7 +72,8 @@ class People:
             visit.next = now + 60_000  # somebody else stands there
             return
         partner = self._partner(number, now)
-        parallel = partner is not None and rng.random() < habits.parallel
+        wanted = rng.random() < habits.parallel and self._pile.settings.version >= "1.6"
+        parallel = wanted and partner is not None
         share = 0.5 if parallel else 1.0
         vehicle = make_vehicle(rng, share=share)
         self._pile.plug_in(number, vehicle, now)

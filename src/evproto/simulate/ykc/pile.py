@@ -37,10 +37,8 @@ from evproto.ykc.enums import (
     TransactionAck,
 )
 from evproto.ykc.messages import (
-    BillingModelRequest,
     BillingModelResponse,
     BillingModelSettingRequest,
-    BillingModelVerificationRequest,
     BillingModelVerificationResponse,
     LoginRequest,
     ParallelStartRequest,
@@ -55,9 +53,7 @@ from evproto.ykc.tariff import Tariff
 
 __all__ = ["Output", "PileModel", "PileSettings", "Reboot", "Record", "Reply", "Report", "Request"]
 
-_NEVER: Final = 1 << 62
 _ANSWER_WITHIN: Final = 30_000
-_ASK_AGAIN: Final = 30_000
 _BOOTS_FOR: Final = 20_000
 
 _START_FAILURES: Final = (
@@ -122,7 +118,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A transaction record, to be repeated until it is confirmed."""
+    """A transaction record, to be repeated until it is confirmed, also when there is no connection now."""
 
     message: TransactionRecord | TransactionRecordV17
 
@@ -189,7 +185,6 @@ class PileModel:
         self._asked: dict[int, tuple[int, StartSource, bytes]] = {}
         self._parallel_asked: dict[str, dict[int, ParallelStartResponse | None]] = {}
         self._waiting: dict[int, _Waiting] = {}
-        self._ask_billing_at = _NEVER
         self._commands = Commands(self)
 
     # What the outside does
@@ -200,7 +195,7 @@ class PileModel:
         due = [gun.deadline for gun in self.guns]
         due += [waiting.until for waiting in self._waiting.values()]
         due += [until for until, _, _ in self._asked.values()]
-        return min(*due, self._ask_billing_at, self._commands.deadline)
+        return min(*due, self._commands.deadline)
 
     def take(self) -> list[Output]:
         """What has to be sent or done, in order."""
@@ -222,11 +217,9 @@ class PileModel:
         )
 
     def logged_in(self, now: int) -> None:
-        """The platform has let the pile in: stored records first, then billing model and states (5.1)."""
+        """The platform has let the pile in. Stored records and billing model (5.1) are the session's."""
         self.tick(now)
         self.online = True
-        self._out.extend(Record(record) for record in self.records.values())
-        self._ask_billing(now)
         for gun in self.guns:
             gun.report_all(now)
 
@@ -234,12 +227,11 @@ class PileModel:
         """The connection is gone; what charges goes on."""
         self.tick(now)
         self.online = False
-        self._ask_billing_at = _NEVER
         self._asked.clear()
         self._parallel_asked.clear()
         self._waiting.clear()  # section 8.4: gone offline, it does not start late
         self._commands.disconnected()
-        self._out = [output for output in self._out if isinstance(output, Reboot)]
+        self._out = [output for output in self._out if isinstance(output, (Record, Reboot))]
 
     def receive(self, frame: Frame, now: int) -> None:
         """A message of the platform, other than those that keep the connection."""
@@ -252,15 +244,9 @@ class PileModel:
         elif isinstance(message, ParallelStartResponse):
             self._parallel_answered(message, now)
         elif isinstance(message, BillingModelVerificationResponse):
-            if message.result == BillingModelVerificationResult.SAME:
-                self.has_tariff = True
-                self._ask_billing_at = _NEVER
-            else:
-                self.request(BillingModelRequest(pile_id=self.pile_id))
-                self._ask_billing_at = now + _ASK_AGAIN
+            self.has_tariff = self.has_tariff or message.result == BillingModelVerificationResult.SAME
         elif isinstance(message, BillingModelResponse):
-            if self.set_tariff(message):
-                self._ask_billing_at = _NEVER
+            self.set_tariff(message)
         else:
             self._commands.receive(frame, now)
 
@@ -272,8 +258,6 @@ class PileModel:
             del self._waiting[number]
         for number in [number for number, (until, _, _) in self._asked.items() if until <= now]:
             del self._asked[number]
-        if now >= self._ask_billing_at:
-            self._ask_billing(now)
         self._commands.tick(now)
 
     # What people do at the pile
@@ -360,10 +344,11 @@ class PileModel:
 
     def power_off(self, now: int, after: int = _BOOTS_FOR) -> None:
         """The power fails: what charges is aborted, its record kept; the pile comes back after a while."""
+        self._out.append(Reboot(after))
+        self.online = False
         for gun in self.guns:
             gun.stop(StopReason.ABORTED_PILE_POWER_LOSS, now)
             gun.settle(now)
-        self._out.append(Reboot(after))
 
     # For guns and commands
 
@@ -391,8 +376,7 @@ class PileModel:
         """Keep a record until it is confirmed, and upload it."""
         self.records[record.transaction_no] = record
         self.on_record(record)
-        if self.online:
-            self._out.append(Record(record))
+        self._out.append(Record(record))
 
     def set_tariff(self, message: BillingModelResponse | BillingModelSettingRequest) -> bool:
         """Take over the billing model in 0x0A or 0x58; False if it is none."""
@@ -438,14 +422,6 @@ class PileModel:
             "password": "",
             "vin": gun.vehicle.vin if by_vin else "",
         }
-
-    def _ask_billing(self, now: int) -> None:
-        self._ask_billing_at = now + _ASK_AGAIN
-        self.request(
-            BillingModelVerificationRequest(
-                pile_id=self.pile_id, billing_model_no=self.tariff.billing_model_no
-            )
-        )
 
     def _confirmed(self, message: TransactionRecordResponse) -> None:
         record = self.records.pop(message.transaction_no, None)

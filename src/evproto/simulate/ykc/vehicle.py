@@ -33,10 +33,10 @@ _OCV_TERNARY: Final[Curve] = (
 )  # fmt: skip
 _OCV_IRON: Final[Curve] = (
     (0.0, 2.90), (0.05, 3.18), (0.1, 3.22), (0.2, 3.26), (0.3, 3.29), (0.5, 3.31), (0.7, 3.33),
-    (0.9, 3.35), (0.95, 3.38), (0.98, 3.45), (1.0, 3.62),
+    (0.9, 3.35), (0.95, 3.38), (0.98, 3.45), (1.0, 3.635),
 )  # fmt: skip
 _BY_SOC: Final[Curve] = (
-    (0.0, 0.60), (0.06, 1.0), (0.5, 1.0), (0.65, 0.85), (0.8, 0.60), (0.9, 0.38), (0.96, 0.18), (1.0, 0.06),
+    (0.0, 0.60), (0.06, 1.0), (0.5, 1.0), (0.65, 0.85), (0.8, 0.68), (0.9, 0.58), (0.96, 0.48), (1.0, 0.35),
 )  # fmt: skip
 _BY_TEMPERATURE: Final[Curve] = (
     (-20.0, 0.05),
@@ -137,6 +137,9 @@ class Battery:
         self.temperature = temperature
         """degC."""
         self._ambient = ambient
+        self._curve = model.open_circuit
+        self._max_voltage = model.max_voltage
+        self._heat = model.resistance / (model.energy * 6_500)
 
     @property
     def soc(self) -> float:
@@ -151,14 +154,14 @@ class Battery:
     @property
     def rest_voltage(self) -> float:
         """Voltage without current, in V."""
-        return _at(self.model.open_circuit, self.soc) * self.model.cells
+        return _at(self._curve, self.charge / self.capacity) * self.model.cells
 
     def demand(self) -> tuple[int, bool]:
         """The current the management system asks for, in 0.1 A; whether it is the voltage that limits it."""
         model = self.model
         wanted = model.max_current * _at(_BY_SOC, self.soc) * _at(_BY_TEMPERATURE, self.temperature)
         # The voltage limit, kept with a step to spare because the output is rounded.
-        allowed = (model.max_voltage - 0.1 - self.rest_voltage) / model.resistance
+        allowed = (self._max_voltage - 0.1 - self.rest_voltage) / model.resistance
         current = max(_LEAST_CURRENT, int(10 * min(wanted, allowed)))
         return current, allowed < wanted
 
@@ -166,7 +169,7 @@ class Battery:
         """Voltage in 0.1 V under a current in 0.1 A."""
         return min(
             round(10 * (self.rest_voltage + current / 10 * self.model.resistance)),
-            round(10 * self.model.max_voltage),
+            round(10 * self._max_voltage),
         )
 
     def time_to_full(self, current: int) -> int:
@@ -180,7 +183,7 @@ class Battery:
     def warm(self, current: int, milliseconds: int) -> None:
         """Heat and cool; called once per step of the curve, so that it cannot depend on who looks."""
         seconds = milliseconds / 1000
-        heat = (current / 10) ** 2 * self.model.resistance / (self.model.energy * 6_500)
+        heat = (current / 10) ** 2 * self._heat
         cooling = (self.temperature - self._ambient) / 9_000
         self.temperature += (heat - cooling) * seconds
 

@@ -1,0 +1,102 @@
+"""What a fleet has done so far: counters and latencies, of one process or of several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from evproto.simulate.latency import Latencies
+
+__all__ = ["Statistics"]
+
+
+class Statistics:
+    """Counts; to be added up, and to be said as plain values.
+
+    Attributes:
+        counts: by name: ``connected`` (how often), ``logins``, ``logins refused``,
+            ``connections lost``, ``connections failed``, ``records made``, ``records
+            confirmed``, ``records illegal``, ``bytes sent``, ``bytes received``,
+            ``bad frames``, ``heartbeats missed`` and more.
+        sent, received: frames by frame type.
+        faults: faults put on the wire, by kind.
+        latencies: time from a frame to its answer, by the frame's type.
+        unanswered: frames whose answer never came, by frame type.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sent: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.latencies: dict[int, Latencies] = {}
+        self.unanswered: Counter[int] = Counter()
+
+    def answered(self, frame_type: int, seconds: float) -> None:
+        """A frame got its answer."""
+        latencies = self.latencies.get(frame_type)
+        if latencies is None:
+            latencies = self.latencies[frame_type] = Latencies()
+        latencies.add(seconds)
+
+    def merge(self, other: Statistics) -> None:
+        """Add those of another process."""
+        self.counts.update(other.counts)
+        self.sent.update(other.sent)
+        self.received.update(other.received)
+        self.faults.update(other.faults)
+        self.unanswered.update(other.unanswered)
+        for kind, latencies in other.latencies.items():
+            if kind in self.latencies:
+                self.latencies[kind].merge(latencies)
+            else:
+                self.latencies[kind] = Latencies.of(latencies.state())
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values, to be sent to another process."""
+        return {
+            "counts": dict(self.counts),
+            "sent": dict(self.sent),
+            "received": dict(self.received),
+            "faults": dict(self.faults),
+            "unanswered": dict(self.unanswered),
+            "latencies": {kind: one.state() for kind, one in self.latencies.items()},
+        }
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Statistics:
+        """What :meth:`state` gave."""
+        made = cls()
+        for name in ("counts", "sent", "received", "faults", "unanswered"):
+            getattr(made, name).update(state[name])
+        made.latencies = {kind: Latencies.of(one) for kind, one in state["latencies"].items()}
+        return made
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON: frame types as 0x03, latencies in milliseconds."""
+        return {
+            "counts": {name.replace(" ", "_"): count for name, count in sorted(self.counts.items())},
+            "sent": _named(self.sent),
+            "received": _named(self.received),
+            "faults": dict(sorted(self.faults.items())),
+            "answers": {
+                f"0x{kind:02X}": {
+                    "count": one.count,
+                    "unanswered": self.unanswered[kind],
+                    "mean_ms": round(one.mean * 1e3, 3),
+                    "p50_ms": round(one.quantile(0.5) * 1e3, 3),
+                    "p90_ms": round(one.quantile(0.9) * 1e3, 3),
+                    "p99_ms": round(one.quantile(0.99) * 1e3, 3),
+                    "max_ms": round(one.maximum * 1e3, 3),
+                }
+                for kind, one in sorted(self._all_answers().items())
+            },
+        }
+
+    def _all_answers(self) -> dict[int, Latencies]:
+        """Also the kinds of which not one was answered."""
+        return {kind: self.latencies.get(kind) or Latencies() for kind in {*self.latencies, *self.unanswered}}
+
+
+def _named(counter: Counter[int]) -> dict[str, int]:
+    return {f"0x{kind:02X}": count for kind, count in sorted(counter.items())}

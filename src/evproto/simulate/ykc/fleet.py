@@ -1,0 +1,405 @@
+"""Many simulated piles on real sockets, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from evproto.errors import EvprotoError
+from evproto.simulate.recording import Recording
+from evproto.simulate.statistics import Statistics
+from evproto.simulate.ykc.faults import Faults
+from evproto.simulate.ykc.people import Habits
+from evproto.simulate.ykc.pile import PileSettings
+from evproto.simulate.ykc.simulated import SimulatedPile
+from evproto.ykc import session as sessions
+from evproto.ykc.enums import TransactionAck
+from evproto.ykc.messages import TransactionRecord, TransactionRecordV17
+
+__all__ = ["Fleet", "FleetPlan", "NoServerError", "RecordEvent"]
+
+_CONNECT_WITHIN: Final = 30.0
+
+
+class NoServerError(EvprotoError):
+    """The first connection of a fleet failed: nobody listens there."""
+
+
+class RecordEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a transaction record, for a log beside the run."""
+
+    time: float
+    """Unix time in seconds."""
+    pile_id: str
+    transaction_no: str
+    event: Literal["made", "confirmed", "illegal"]
+    total_energy: float | None = None
+    total_amount: float | None = None
+
+
+class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fleet is to be. A plan can be sent to another process."""
+
+    host: str = "127.0.0.1"
+    port: int = 27600
+    piles: int = 10
+    first: int = 0
+    """Number of the first pile; pile numbers make the identities and, with the seed, the lives."""
+    identities: Sequence[str] = ()
+    """The numbers of the piles, 14 digits each; made up if there are not enough."""
+    version: str = "1.6"
+    gun_count: int = 2
+    ac_share: float = 0.3
+    """Part of the piles that are AC."""
+    seed: int = 0
+    speed_up: float = 1.0
+    heartbeat_interval: float = 10.0
+    connect_rate: float = 200.0
+    """Connections per second."""
+    faults: Faults = Faults()
+    habits: Habits | None = Habits()
+    """None: nobody comes, the piles only beat."""
+    parking_locks: bool = False
+    start_failures: float = 0.02
+    record_retry: float = 30.0
+    """Seconds until a record without confirmation is sent again."""
+
+    def identity(self, number: int) -> str:
+        """The 14 digits of a pile of this fleet."""
+        if number < len(self.identities):
+            return self.identities[number]
+        return f"3201{number + 1:010d}"
+
+    def pile_settings(self, number: int) -> PileSettings:
+        """What the pile with a number is."""
+        rng = random.Random(f"{self.seed}/fleet/{number}")
+        identity = self.identity(number)
+        if number and self.faults.strikes("reuse-identity", rng):
+            identity = self.identity(number - 1)
+        fields: dict[str, Any] = {
+            "pile_id": identity,
+            "version": self.version,
+            "gun_count": self.gun_count,
+            "parking_locks": self.parking_locks,
+            "start_failures": self.start_failures,
+            "sim_no": f"89860{rng.randrange(10**15):015d}",
+        }
+        if rng.random() < self.ac_share:
+            return PileSettings.ac(**fields)
+        return PileSettings(max_power=rng.choice((60_000, 120_000, 120_000, 180_000)), **fields)
+
+
+class _Connection(asyncio.Protocol):
+    """One pile on one socket."""
+
+    def __init__(self, driver: _Driver) -> None:
+        self._driver = driver
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._driver.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._driver.received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._driver.lost(self, str(error) if error is not None else "closed by the platform")
+
+
+class _Driver:
+    """Turns the clock for one pile, and connects it again and again."""
+
+    def __init__(self, fleet: Fleet, pile: SimulatedPile) -> None:
+        self.pile = pile
+        self._fleet = fleet
+        self._loop = fleet.loop
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._record: Any = None
+        self._stopped = False
+
+    def start(self) -> asyncio.Task[None]:
+        """Connect for the first time."""
+        self._connecting = self._loop.create_task(self._connect())
+        return self._connecting
+
+    def stop(self) -> None:
+        """Close the connection and come no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.close()
+
+    def connected(self, connection: _Connection) -> None:
+        transport = connection.transport
+        assert transport is not None
+        self._connection = connection
+        if self._fleet.recording is not None:
+            self._record = self._fleet.recording.connect(
+                transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            )
+        self.pile.connect(self._loop.time())
+        self._pump()
+
+    def received(self, data: bytes) -> None:
+        if self._record is not None:
+            self._record.received(data)
+        self.pile.receive(data, self._loop.time())
+        self._pump()
+
+    def lost(self, connection: _Connection, reason: str) -> None:
+        if connection is not self._connection:
+            return
+        self._connection = None
+        if self._record is not None:
+            self._record.close()
+            self._record = None
+        self.pile.lost(reason, self._loop.time())
+        self._set_timer()
+
+    def wake(self) -> None:
+        """Its time has come."""
+        self._timer = None
+        now = self._loop.time()
+        self.pile.tick(now)
+        if self._connection is None and self._connecting is None and now >= self.pile.retry_at:
+            self._connecting = self._loop.create_task(self._connect())
+        self._pump()
+
+    def finish(self) -> None:
+        """The end of a run: charging stops."""
+        self.pile.stop_charging(self._loop.time())
+        self._pump()
+
+    def _pump(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.transport is not None:
+            transport = connection.transport
+            for segment in self.pile.take(self._loop.time()):
+                if self._record is not None:
+                    self._record.sent(segment.data)
+                transport.write(segment.data)
+                if segment.resets:
+                    transport.abort()
+                    break
+            if self.pile.wants_close:
+                transport.close()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopped:
+            return
+        due = self.pile.deadline
+        if self._connection is None and self._connecting is None:
+            due = min(due, self.pile.retry_at)
+        self._timer = self._loop.call_at(due, self.wake)
+
+    async def _connect(self) -> None:
+        plan = self._fleet.plan
+        try:
+            async with asyncio.timeout(_CONNECT_WITHIN):
+                await self._loop.create_connection(
+                    lambda: _Connection(self), plan.host, plan.port, ssl=self._fleet.tls
+                )
+        except (OSError, TimeoutError) as error:
+            self._connecting = None
+            self._fleet.connect_error = error
+            self.pile.could_not_connect(self._loop.time())
+            self._set_timer()
+        else:
+            self._connecting = None
+            self._fleet.has_connected = True
+
+
+class Fleet:
+    """A fleet of piles.
+
+    ::
+
+        fleet = Fleet(FleetPlan(port=27600, piles=100, speed_up=60))
+        statistics = await fleet.run(duration=300)
+
+    Attributes:
+        piles: the simulated piles.
+        statistics: what has been counted so far.
+        on_record_event: called with what becomes of each record.
+    """
+
+    def __init__(
+        self,
+        plan: FleetPlan,
+        *,
+        recording: Recording | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.plan = plan
+        self.recording = recording
+        self.tls = tls
+        self.statistics = Statistics()
+        self.on_record_event: Callable[[RecordEvent], None] | None = None
+        self.piles: list[SimulatedPile] = []
+        self.connect_error: Exception | None = None
+        self.has_connected = False
+        self.loop: asyncio.AbstractEventLoop
+        self._drivers: list[_Driver] = []
+        self._stop: asyncio.Event | None = None
+
+    def stop(self) -> None:
+        """End :meth:`run` early."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def snapshot(self) -> dict[str, float]:
+        """How things stand: piles online and charging, power in kW, records waiting."""
+        charging, power = 0, 0
+        for pile in self.piles:
+            for gun in pile.model.guns:
+                if gun.is_charging and gun.charge is not None:
+                    charging += 1
+                    power += gun.charge.power
+        return {
+            "piles": len(self.piles),
+            "online": sum(pile.is_logged_in for pile in self.piles),
+            "charging": charging,
+            "power_kw": power / 1e6,
+            "records_waiting": sum(pile.waiting_records for pile in self.piles),
+        }
+
+    async def run(self, duration: float | None = None, *, finish: float = 0.0) -> Statistics:
+        """Run for ``duration`` seconds, or until :meth:`stop`.
+
+        With ``finish``, charging stops at the end, and up to so many seconds
+        are spent on having all records confirmed.
+
+        Raises:
+            NoServerError: the very first connection failed.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        try:
+            await self._start()
+            await _wait(self._stop, duration)
+            if finish > 0 and self.has_connected:
+                await self._finish(finish)
+        finally:
+            await self._close()
+        return self.statistics
+
+    async def _start(self) -> None:
+        plan = self.plan
+        begin = self.loop.time()
+        link = sessions.PileSettings(heartbeat_interval=plan.heartbeat_interval)
+        for index in range(plan.piles):
+            number = plan.first + index
+            pile = SimulatedPile(
+                plan.pile_settings(number),
+                seed=f"{plan.seed}/{number}",
+                now=self.loop.time(),
+                clock=dt.datetime.now(dt.UTC),
+                speed_up=plan.speed_up,
+                habits=plan.habits,
+                link=link,
+                faults=plan.faults,
+                statistics=self.statistics,
+                record_retry=plan.record_retry,
+            )
+            self._listen(pile)
+            driver = _Driver(self, pile)
+            self.piles.append(pile)
+            self._drivers.append(driver)
+            connecting = driver.start()
+            if index == 0:
+                await connecting
+                if not self.has_connected:
+                    raise NoServerError(
+                        f"cannot connect to {plan.host}:{plan.port}: {_reason(self.connect_error)}"
+                    )
+            ahead = begin + (index + 1) / plan.connect_rate - self.loop.time()
+            assert self._stop is not None
+            if await _wait(self._stop, max(0.0, ahead)):
+                return
+
+    def _listen(self, pile: SimulatedPile) -> None:
+        if self.on_record_event is None:
+            return
+        made, confirmed = pile.model.on_record, pile.model.on_confirmed
+
+        def on_record(record: TransactionRecord | TransactionRecordV17) -> None:
+            made(record)
+            self._tell(pile, record.transaction_no, "made", record.total_energy, record.total_amount)
+
+        def on_confirmed(number: str, ack: TransactionAck) -> None:
+            confirmed(number, ack)
+            self._tell(pile, number, "confirmed" if ack == TransactionAck.ACCEPTED else "illegal")
+
+        pile.model.on_record, pile.model.on_confirmed = on_record, on_confirmed
+
+    def _tell(
+        self,
+        pile: SimulatedPile,
+        number: str,
+        event: Literal["made", "confirmed", "illegal"],
+        energy: float | None = None,
+        amount: float | None = None,
+    ) -> None:
+        assert self.on_record_event is not None
+        self.on_record_event(
+            RecordEvent(
+                time=dt.datetime.now(dt.UTC).timestamp(),
+                pile_id=pile.pile_id,
+                transaction_no=number,
+                event=event,
+                total_energy=energy,
+                total_amount=amount,
+            )
+        )
+
+    async def _finish(self, seconds: float) -> None:
+        end = self.loop.time() + seconds
+        for driver in self._drivers:
+            driver.finish()
+        while self.loop.time() < end and any(
+            pile.waiting_records or any(gun.is_busy for gun in pile.model.guns) for pile in self.piles
+        ):
+            await asyncio.sleep(0.05)
+
+    async def _close(self) -> None:
+        for driver in self._drivers:
+            driver.stop()
+        for _ in range(3):  # connections tell that they are closed in the next turns of the loop
+            await asyncio.sleep(0)
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Whether the event came within the time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _reason(error: Exception | None) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)

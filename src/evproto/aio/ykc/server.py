@@ -220,15 +220,19 @@ class PileServer:
         """Where it listens, as from ``socket.getsockname``."""
         return tuple(sock.getsockname() for server in self._servers for sock in server.sockets)
 
+    def stop_listening(self) -> None:
+        """Take no more connections; those that are there stay. ``close`` comes after."""
+        self._closing = True
+        for server in self._servers:
+            server.close()
+
     async def close(self, drain: float = 5.0) -> None:
         """Stop listening, let handlers finish for ``drain`` seconds, then disconnect.
 
         Messages that come while it drains and want a handler are left without an
         answer, so that the piles come with them again.
         """
-        self._closing = True
-        for server in self._servers:
-            server.close()
+        self.stop_listening()
         for connection in self._connections:
             connection.drain()
         workers = [connection.worker for connection in self._connections if connection.worker is not None]

@@ -6,21 +6,24 @@ import functools
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
-
-import jsonschema
-import referencing
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from evproto.spec.locate import specs_root
 from evproto.spec.problems import Path, Problems, suggest
 from evproto.spec.yamlfile import Document
+
+if TYPE_CHECKING:
+    # Whoever only reads specs that are known to be good does not pay for the validator.
+    import referencing
+    from jsonschema.exceptions import ValidationError
 
 __all__ = ["check_document", "schema_errors"]
 
 
 @functools.cache
 def _registry() -> referencing.Registry[Any]:
+    import referencing
+
     resources = []
     for file in sorted((specs_root() / "meta").glob("*.schema.json")):
         resource = referencing.Resource.from_contents(json.loads(file.read_text(encoding="utf-8")))
@@ -30,6 +33,8 @@ def _registry() -> referencing.Registry[Any]:
 
 @functools.cache
 def _validator(schema: str) -> Any:
+    import jsonschema
+
     return jsonschema.Draft202012Validator({"$ref": f"{schema}.schema.json"}, registry=_registry())
 
 

@@ -17,7 +17,7 @@ from evproto.cli.ocppj import PROTOCOLS, codec_of
 from evproto.cli.ocppj.pairing import Pairing
 from evproto.cli.ocppj.reading import TextFrame
 from evproto.cli.ocppj.told import Guess
-from evproto.ocppj import CallError, CallResultError, MessageError, PayloadError
+from evproto.ocppj import MessageError, PayloadError
 
 __all__ = ["Guesser"]
 
@@ -141,12 +141,11 @@ class Guesser:
         return {protocol: self._score(protocol, chunk, pending) for protocol in self._codecs}
 
     def _score(self, protocol: str, chunk: TextFrame, pending: dict[str, Any]) -> int:
+        # Lenient decoding tells at once; strict decoding would look for all that is wrong.
         try:
-            envelope = self._codecs[protocol].decode(chunk.data, pending, mode="strict")
+            envelope = self._codecs[protocol].decode(chunk.data, pending, mode="lenient")
         except PayloadError:
             return 1
         except MessageError:
             return 0
-        if isinstance(envelope, CallError | CallResultError) and envelope.warnings:
-            return 1
-        return _RIGHT
+        return 1 if envelope.warnings else _RIGHT

@@ -1,0 +1,308 @@
+"""Random lives of two sessions wired together, on a simulated clock, against the naive model."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from evproto.errors import EncodeError, QueueFullError, SessionClosedError, SessionError
+from evproto.ocpp import v21
+from evproto.ocppj import Call, CallError, CallResult, Send
+from evproto.ocppj.events import (
+    AnswerRefused,
+    CallDeclined,
+    CallEnded,
+    CallReceived,
+    CallSent,
+    Cancelled,
+    ConnectionLost,
+    InvalidAnswer,
+    Rejected,
+    SendReceived,
+    TimedOut,
+    Unexpected,
+)
+from evproto.ocppj.session import RpcSession
+from tests.ocppj.session_model import Entry, NaiveEnd
+
+TIMEOUT, MAX_QUEUED, MAX_INCOMING = 10.0, 3, 3
+KINDS = {
+    CallResult: "result",
+    CallError: "error",
+    InvalidAnswer: "invalid",
+    TimedOut: "timeout",
+    ConnectionLost: "lost",
+    Cancelled: "cancelled",
+}
+STREAM = v21.codec.decode(
+    b'[6,"s","NotifyPeriodicEventStream",{"id":1,"pending":0,"basetime":"2026-11-20T10:00:00Z",'
+    b'"data":[{"t":1,"v":"2"}]}]'
+).payload  # type: ignore[union-attr]
+
+
+def told(event: Any) -> Entry:
+    """An event, in the words of the model."""
+    match event:
+        case CallSent(call=call):
+            return "sent", call.unique_id
+        case CallEnded(call=call, outcome=outcome, rtt=rtt):
+            sent = getattr(outcome, "sent", True)
+            assert sent == (rtt is not None)
+            return "ended", call.unique_id, KINDS[type(outcome)], rtt
+        case CallReceived(call=call, raw=raw):
+            assert json.loads(raw)[1] == call.unique_id
+            return "received", call.unique_id
+        case SendReceived(send=send):
+            return "told", send.unique_id
+        case Unexpected(what=what):
+            return "unexpected", what.unique_id  # type: ignore[union-attr]
+        case AnswerRefused(error=error):
+            return "refused", error.unique_id
+        case CallDeclined(call=call, why=why):
+            return "declined", call.unique_id, why
+        case Rejected():
+            return ("rejected",)
+    raise AssertionError(event)
+
+
+class End:
+    def __init__(self) -> None:
+        self.session = RpcSession(
+            v21.codec, call_timeout=TIMEOUT, max_queued=MAX_QUEUED, max_incoming=MAX_INCOMING
+        )
+        self.model = NaiveEnd(TIMEOUT, MAX_QUEUED, MAX_INCOMING)
+        self.log: list[Entry] = []
+        self.out: list[tuple[int, str]] = []
+        self.wire: deque[bytes] = deque()
+        """Frames on their way from here to the other end."""
+
+    def drain(self) -> None:
+        events, frames = self.session.take()
+        self.log += [told(event) for event in events]
+        self.out += [tuple(json.loads(frame)[:2]) for frame in frames]
+        self.wire.extend(frames)
+
+
+ends = st.sampled_from([0, 1])
+few_ids = st.integers(0, 5).map(str)
+
+
+class TwoSessions(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.ids = map(str, itertools.count(6))
+        self.ends = [End(), End()]
+
+    @rule(
+        at=ends,
+        fresh=st.booleans(),
+        old=few_ids,
+        timeout=st.sampled_from([None, None, 1.0, 25.0]),
+        total=st.sampled_from([None, None, 2.0, 12.0]),
+    )
+    def call(self, at: int, fresh: bool, old: str, timeout: float | None, total: float | None) -> None:
+        end = self.ends[at]
+        unique_id = next(self.ids) if fresh else old
+        expected = end.model.call(unique_id, self.now, timeout, total)
+        payload = v21.messages.DataTransferRequest(vendor_id="a")
+        try:
+            end.session.call(Call(unique_id=unique_id, payload=payload), self.now, timeout, total)
+            found = "taken"
+        except QueueFullError:
+            found = "full"
+        except SessionClosedError:
+            found = "closed"
+        except SessionError:
+            found = "in use"
+        assert found == expected
+
+    @rule(at=ends, unique_id=few_ids)
+    def cancel(self, at: int, unique_id: str) -> None:
+        end = self.ends[at]
+        assert end.session.cancel(unique_id, self.now) == end.model.cancel(unique_id, self.now)
+
+    @rule(at=ends)
+    def cancel_what_is_under_way(self, at: int) -> None:
+        end = self.ends[at]
+        for entry in end.model.line[-1:]:
+            assert end.session.cancel(entry["id"], self.now) == end.model.cancel(entry["id"], self.now)
+
+    @rule(at=ends)
+    def send(self, at: int) -> None:
+        end = self.ends[at]
+        unique_id = next(self.ids)
+        if end.model.over:
+            with pytest.raises(SessionClosedError):
+                end.session.send(Send(unique_id=unique_id, payload=STREAM))
+            return
+        end.model.out.append((6, unique_id))
+        end.session.send(Send(unique_id=unique_id, payload=STREAM))
+
+    @rule(at=ends, how=st.sampled_from(["result", "result", "result", "error", "nonsense"]))
+    def answer(self, at: int, how: str) -> None:
+        end = self.ends[at]
+        if not end.model.theirs:
+            expected = SessionClosedError if end.model.over else SessionError
+            with pytest.raises(expected):
+                end.session.answer(CallError(unique_id="0", error_code="InternalError"), self.now)
+            return
+        unique_id = end.model.theirs[0][0]
+        if how == "result":
+            end.model.answer(3)
+            payload = v21.messages.DataTransferResponse(status=v21.enums.DataTransferStatusEnumType.ACCEPTED)
+            end.session.answer(CallResult(unique_id=unique_id, payload=payload), self.now)
+        elif how == "error":
+            end.model.answer(4)
+            end.session.answer(CallError(unique_id=unique_id, error_code="NotSupported"), self.now)
+        else:
+            end.model.answer(4)
+            with pytest.raises(EncodeError):
+                end.session.answer(CallResult(unique_id=unique_id, payload={"status": 5}), self.now)
+
+    @rule(at=ends, unique_id=few_ids)
+    def answer_what_was_not_asked(self, at: int, unique_id: str) -> None:
+        end = self.ends[at]
+        if end.model.over or unique_id in [known for known, _ in end.model.theirs[:1]]:
+            return
+        with pytest.raises(SessionError):
+            end.session.answer(CallError(unique_id=unique_id, error_code="InternalError"), self.now)
+
+    @rule(at=ends, count=st.integers(1, 4))
+    def deliver(self, at: int, count: int) -> None:
+        """Some of the frames that are on their way to ``at`` arrive."""
+        wire = self.ends[1 - at].wire
+        for _ in range(min(count, len(wire))):
+            self.arrive(at, wire.popleft())
+
+    def arrive(self, at: int, frame: bytes) -> None:
+        end = self.ends[at]
+        end.model.receive(frame, self.now)
+        end.session.receive(frame, self.now)
+
+    @rule(at=ends)
+    def swallow(self, at: int) -> None:
+        """The peer's software loses a frame."""
+        if self.ends[at].wire:
+            self.ends[at].wire.popleft()
+
+    @rule(
+        at=ends,
+        unique_id=few_ids,
+        what=st.sampled_from(
+            [
+                '[2,"%s","DataTransfer",{"vendorId":"a"}]',
+                '[2,"%s","DataTransfer",{"vendorId":"b"}]',
+                '[3,"%s",{"status":"Accepted"}]',
+                '[3,"%s",{}]',
+                '[4,"%s","InternalError","",{}]',
+                '[5,"%s","InternalError","",{}]',
+                "[ %s",
+            ]
+        ),
+    )
+    def misbehave(self, at: int, unique_id: str, what: str) -> None:
+        """The peer says something it should not."""
+        self.arrive(at, (what % unique_id).encode())
+
+    @rule(at=ends, kind=st.sampled_from([3, 4]), valid=st.booleans())
+    def answer_out_of_thin_air(self, at: int, kind: int, valid: bool) -> None:
+        """An answer to what is outstanding, whether or not the peer has seen it."""
+        for entry in self.ends[at].model.line[:1]:
+            payload = {"status": "Accepted"} if valid else {}
+            frame = [3, entry["id"], payload] if kind == 3 else [4, entry["id"], "InternalError", "", {}]
+            self.arrive(at, json.dumps(frame).encode())
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 3.0, 10.0, 11.0]), punctual=st.booleans())
+    def wait(self, seconds: float, punctual: bool) -> None:
+        """Time passes; an owner who is not punctual calls tick() when it is over only."""
+        until = self.now + seconds
+        if punctual:
+            while times := [t for end in self.ends if (t := end.session.deadline) is not None and t <= until]:
+                self.now = max(self.now, min(times))
+                self.tick()
+        self.now = until
+        self.tick()
+
+    def tick(self) -> None:
+        for end in self.ends:
+            end.model.tick(self.now)
+            end.session.tick(self.now)
+
+    @rule(at=ends, also_the_other=st.booleans())
+    def lose(self, at: int, also_the_other: bool) -> None:
+        """The connection is cut; the other end may not notice yet."""
+        self.ends[at].wire.clear()
+        for number in (at, 1 - at) if also_the_other else (at,):
+            self.ends[number].model.lost(self.now)
+            self.ends[number].session.lost("cut", self.now)
+
+    @precondition(lambda self: any(end.model.over for end in self.ends))
+    @rule()
+    def connect_again(self) -> None:
+        for end in self.ends:
+            end.model.lost(self.now)
+            end.session.lost("replaced", self.now)
+        self.settle_accounts()
+        self.ends = [End(), End()]
+
+    @invariant()
+    def as_the_model_says(self) -> None:
+        for end in self.ends:
+            end.drain()
+            assert end.log == end.model.log
+            assert end.out == end.model.out
+            assert end.session.deadline == end.model.deadline()
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        for end in self.ends:
+            assert end.session.queued <= MAX_QUEUED
+            assert end.session.incoming <= MAX_INCOMING
+            assert len(end.session._asked) <= 18
+
+    def settle_accounts(self) -> None:
+        """Every call that was taken ended once; calls left in the order they were taken."""
+        for end in self.ends:
+            end.drain()
+            ended = collections.Counter(entry[1] for entry in end.log if entry[0] == "ended")
+            assert ended == collections.Counter(end.model.taken)
+            turns = iter(end.model.taken)
+            for entry in end.log:
+                if entry[0] == "sent":
+                    assert entry[1] in turns
+            # When a CALL leaves, the one before it has ended.
+            before: str | None = None
+            over: set[str] = set()
+            for entry in end.log:
+                if entry[0] == "ended":
+                    over.add(entry[1])
+                elif entry[0] == "sent":
+                    assert before is None or before in over
+                    before = entry[1]
+                    over.discard(before)
+
+    def teardown(self) -> None:
+        for end in self.ends:
+            end.model.lost(self.now)
+            end.session.lost("the end", self.now)
+            assert end.session.deadline is None
+        self.settle_accounts()
+
+
+TestTwoSessions = TwoSessions.TestCase
+TestTwoSessions.settings = settings(
+    max_examples=150,
+    stateful_step_count=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -228,6 +228,8 @@ class Shape:
     """Paths of the members of any type."""
     aliases: tuple[tuple[str, str], ...] = ()
     """Other names of its own members on the wire, each with the right one."""
+    sent_as: tuple[tuple[str, str], ...] = ()
+    """Attributes that hold a text or an integer, and which of the two is sent: ``string`` or ``integer``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def same(one: Envelope, other: Envelope) -> bool:
         return False
     if isinstance(one, CallError | CallResultError) or isinstance(other, CallError | CallResultError):
         return True
-    if one.action != other.action or repr(one.payload) != repr(other.payload):
+    if one.action != other.action or one.payload != other.payload:
         return False
     data = [envelope.data if isinstance(envelope, Call | CallResult) else None for envelope in (one, other)]
     return data[0] == data[1]
@@ -136,6 +136,9 @@ def diagnosed(codec: Codec, data: bytes, action: str, answer: bool) -> Any:
     part = "response" if answer else "request"
     dialect = codec.dialect
     payload = read_json(data)[2 if answer else 3]
+    if payload is None:
+        # Where there is nothing to say, null is as good as an empty object.
+        payload = {}
     return diagnose(payload, dialect, action, part, dialect.schemas.get((action, part)))
 
 

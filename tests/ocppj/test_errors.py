@@ -418,4 +418,4 @@ def test_ntxcp_answers_with_its_own_spelling() -> None:
         v10.codec.decode('[2,"19","Reset",{}]')
     assert caught.value.code == "OccurrenceConstraintViolation"
     with pytest.raises(UnknownActionError):
-        v10.codec.decode('[2,"19","StartTransaction",{}]')
+        v10.codec.decode('[2,"19","StartTransaction",{}]', mode="strict")

@@ -262,7 +262,7 @@ class Codec:
             shape = getattr(entry, name, None)
             if shape is None:
                 return None
-            part = self._parts[action, name] = Part(action, name, shape)
+            part = self._parts[action, name] = Part(action, name, shape, self.dialect.names)
         return part
 
     def _decode_slowly(self, data: bytes, pending: Pending, mode: Mode) -> Envelope:
@@ -302,7 +302,9 @@ class Codec:
                 note = f"{action} is sent as {'CALL' if answered else 'SEND'}, not as {name}"
                 found = deviation(self.dialect, "messageKind", value=action, note=note)
             found = msgspec.structs.replace(found, action=action[:50])
-            raise self._refused(UnknownActionError, (found,), frame, data)
+            if part is not None or not self._hands_on(mode):
+                raise self._refused(UnknownActionError, (found,), frame, data)
+            frame.warnings.append(found)
         payload, unknown = self._payload(frame, part if known else None, mode, data, action)
         make: Any = Call if name == "CALL" else Send
         envelope: Envelope = make(
@@ -323,7 +325,9 @@ class Codec:
             else:
                 note = f"no request with the message id {frame.unique_id[:50]!r} waits for an answer"
             found = deviation(self.dialect, "response", value=frame.unique_id, note=note)
-            raise self._refused(UnexpectedResponseError, (found,), frame, data)
+            if action in ("", *self.dialect.actions) or not self._hands_on(mode):
+                raise self._refused(UnexpectedResponseError, (found,), frame, data)
+            frame.warnings.append(found)
         payload, unknown = self._payload(frame, part, mode, data, action)
         return CallResult(
             unique_id=frame.unique_id,
@@ -332,6 +336,10 @@ class Codec:
             warnings=tuple(frame.warnings),
             unknown=unknown,
         )
+
+    def _hands_on(self, mode: Mode) -> bool:
+        """Whether actions that are not in the table go through as they are."""
+        return mode == "lenient" and self.dialect.takes_unknown_actions
 
     def _payload(
         self, frame: SlowFrame, part: Part | None, mode: Mode, data: bytes, action: str
@@ -345,6 +353,7 @@ class Codec:
                 found = deviation(self.dialect, "type", action=action, value=frame.payload, limit="object")
                 raise self._refused(PayloadError, (found,), frame, data)
             return frame.payload, ()
+        frame.payload = part.unnamed(frame.payload)
         # Imported here: valid messages need none of it.
         from evproto.ocppj.lenient import RefusalError, Walk, walk_payload
 
@@ -492,7 +501,8 @@ class Codec:
     ) -> bytes:
         payload, action = envelope.payload, envelope.action
         part = self._part(action, name)
-        if part is None and mode != "off":
+        hands_on = isinstance(payload, dict) and (self._hands_on(self.mode) or self._hands_on(mode))
+        if part is None and mode != "off" and not hands_on:
             note = f"{self.dialect.name} has no {name} of an action {action!r}"
             raise InvalidMessageError((deviation(self.dialect, "action", value=action, note=note),))
         if part is not None and isinstance(payload, Payload) and not isinstance(payload, part.shape.type):
@@ -511,12 +521,12 @@ class Codec:
         self._finite(body, payload, action)
         if part is not None and mode == "strict":
             self._validate(part, body)
-            if isinstance(payload, part.shape.type):
+            if isinstance(payload, part.shape.type) and not part.names:
                 self._sendable[part.shape.type] = part
         if envelope.unknown:
             added = {member.name: member.value for member in envelope.unknown}
             body = self._finite(_with_unknown(body, envelope.unknown), added, action)
-        return body
+        return body if part is None or mode == "off" else part.renamed(body)
 
     def _finite(self, body: bytes, value: Any, action: str) -> bytes:
         """``body``, unless there is a NaN or an infinity in the ``value`` it was made of.

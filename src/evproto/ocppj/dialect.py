@@ -53,6 +53,27 @@ class Dialect:
     schemas: Mapping[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Schemas that are not in ``specs``: of extensions, by action and ``request`` or ``response``."""
     transfers: tuple[Transfer, ...] = ()
+    takes_unknown_actions: bool = False
+    """Whether lenient mode hands on actions that are not in the table, their payloads as dicts."""
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Members that are sent under another name than that of the schema; see :meth:`spelled`."""
+
+    def spelled(self, names: Mapping[str, str]) -> Dialect:
+        """This dialect with members sent under other names that are known for them.
+
+        ``{"serviceId": "connectorId"}`` is for peers that call it so. Both
+        names are taken when they come, and this other one without a warning.
+
+        Raises:
+            ValueError: no payload has such a member, or it is not known under that name.
+        """
+        shapes = [shape for action in self.actions.values() for shape in (action.request, action.response)]
+        known = {(right, alias) for shape in shapes if shape for alias, right in shape.aliases}
+        for right, alias in names.items():
+            if alias != right and (right, alias) not in known:
+                others = sorted(other for name, other in known if name == right)
+                raise ValueError(f"{right} is known as {', '.join(others) or 'nothing else'}, not as {alias}")
+        return dataclasses.replace(self, names={**self.names, **names})
 
     def extended(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -25,6 +26,8 @@ REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 """What the JSON decoder raises at bad input; deep nesting and bad UTF-8 are not MsgspecErrors."""
 
 
+# An integer as it is written itself: nothing is lost on the way.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _BACKSLASH = ord("\\")
 
 
@@ -76,17 +79,23 @@ class Part:
         "action",
         "check",
         "decode",
+        "names",
         "part",
         "shape",
         "wire_name",
     )
 
-    def __init__(self, action: str, part: str, shape: Shape) -> None:
+    def __init__(self, action: str, part: str, shape: Shape, names: Mapping[str, str] | None = None) -> None:
         self.action = action
         self.part = part
         """``request`` or ``response``."""
         self.shape = shape
         self.wire_name = encode_json(action)
+        aliases = dict(shape.aliases)
+        self.names: Mapping[str, str] = {
+            right: alias for right, alias in (names or {}).items() if aliases.get(alias) == right
+        }
+        """Members that are sent under another name."""
         self._timed = bool(shape.times)
         self._read_times = [reader(path) for path in shape.times]
         self._read_tenths = [reader(path) for path in shape.tenths]
@@ -153,11 +162,41 @@ class Part:
         if (found := not_finite(values)) is not None:
             raise found
 
+    def _converted(self, payload: Any) -> Any:
+        """The same payload, with members that may be a text or an integer as what is to be sent."""
+        if not isinstance(payload, Payload):
+            return payload
+        changed: dict[str, Any] = {}
+        for name, kind in self.shape.sent_as:
+            value = getattr(payload, name)
+            if kind == "integer" and isinstance(value, str) and _INTEGER.fullmatch(value):
+                changed[name] = int(value)
+            elif kind == "string" and isinstance(value, int) and not isinstance(value, bool):
+                changed[name] = str(value)
+        return msgspec.structs.replace(payload, **changed) if changed else payload
+
+    def unnamed(self, payload: Any) -> Any:
+        """A payload as read from JSON, with members that came under those names under the right ones."""
+        if not self.names or not isinstance(payload, dict):
+            return payload
+        rights = {alias: right for right, alias in self.names.items() if right not in payload}
+        return {rights.get(name, name): member for name, member in payload.items()}
+
+    def renamed(self, body: bytes) -> bytes:
+        """``body``, which is valid, with members under the names this peer wants."""
+        if not self.names:
+            return body
+        members = msgspec.json.decode(body)
+        names = {right: alias for right, alias in self.names.items() if alias not in members}
+        return encode_json({names.get(name, name): member for name, member in members.items()})
+
     def encode(self, payload: Any, digits: int) -> bytes:
         """``payload`` as JSON, its date-times in UTC with at most ``digits`` digits of fraction.
 
         What has a type is not looked at; raises one of :data:`REFUSALS`, or TypeError.
         """
+        if self.shape.sent_as:
+            payload = self._converted(payload)
         if self._read_anything:
             self._test_anything(payload)
         body = encode_json(payload)
@@ -167,6 +206,8 @@ class Part:
 
     def encode_checked(self, payload: Any, digits: int) -> bytes:
         """The same, if it is valid; raises one of :data:`REFUSALS`, or TypeError."""
+        if self.shape.sent_as:
+            payload = self._converted(payload)
         if self._read_anything:
             self._test_anything(payload)
         body = encode_json(payload)

@@ -23,7 +23,7 @@ _HEEDED = {
     "number": {"minimum", "maximum", "multipleOf"},
     "array": {"items", "minItems", "maxItems"},
 }
-_ANNOTATIONS = {"type", "default", "x-source", "x-aliases"}
+_ANNOTATIONS = {"type", "default", "x-source", "x-sent-as", "x-aliases"}
 _UNSPEAKABLE = re.compile(r'["\\\x00-\x1f]')
 _TAKEN = {"action_name"}
 """Attributes that payload classes have themselves."""

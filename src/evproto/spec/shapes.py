@@ -30,12 +30,18 @@ def shape_facts(schema: Schema, types: Mapping[str, Schema]) -> dict[str, tuple[
         for wire, member in schema["properties"].items()
         for alias in member.get("x-aliases", ())
     ]
+    sent_as: list[object] = [
+        (attribute_name(wire), member["x-sent-as"])
+        for wire, member in schema["properties"].items()
+        if "x-sent-as" in member
+    ]
     facts: dict[str, list[object]] = {
         "times": times,
         "tenths": tenths,
         "uris": uris,
         "anything": anything,
         "aliases": aliases,
+        "sent_as": sent_as,
     }
     return {name: tuple(values) for name, values in facts.items() if values}
 

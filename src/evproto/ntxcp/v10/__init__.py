@@ -2,7 +2,11 @@
 
 Most of what is known of its payloads is by analogy with OCPP 1.6, which it
 was derived from, so the codec is lenient: it keeps what it does not know and
-warns of it. ``actions`` is the table of actions by name.
+warns of it, hands on actions it has never heard of, and takes members under
+the other names they are known by. ``actions`` is the table of actions by name.
+
+Where a peer wants such another name, it is sent as well:
+``Codec(v10.dialect.spelled({"dingxGatewayModel": "chargePointModel"}))``.
 """
 
 from __future__ import annotations
@@ -57,5 +61,6 @@ dialect = Dialect(
     },
     ignores_unknown_types=False,
     mode="lenient",
+    takes_unknown_actions=True,
 )
 codec = Codec(dialect)

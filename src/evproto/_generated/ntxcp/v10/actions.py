@@ -30,7 +30,7 @@ ACTIONS = MappingProxyType(
             "CaptureProcess",
             "Core",
             (_CSMS, ),
-            Shape(m.CaptureProcessRequest, aliases=(("dataPointIds", "datapointIds"),)),
+            Shape(m.CaptureProcessRequest, aliases=(("connectorId", "serviceId"), ("dataPointIds", "datapointIds")), sent_as=(("service_id", "string"),)),
             Shape(m.CaptureProcessResponse),
         ),
         "ChangeConfiguration": Action(
@@ -93,14 +93,14 @@ ACTIONS = MappingProxyType(
             "MeterValues",
             "Core",
             (_STATION, ),
-            Shape(m.MeterValuesRequest, times=("meter_value[].timestamp",), aliases=(("connectorId", "serviceId"), ("meterValues", "meterValue"))),
+            Shape(m.MeterValuesRequest, times=("meter_value[].timestamp",), aliases=(("connectorId", "serviceId"), ("meterValues", "meterValue")), sent_as=(("service_id", "integer"),)),
             Shape(m.MeterValuesResponse),
         ),
         "ProcessValues": Action(
             "ProcessValues",
             "Core",
             (_STATION, ),
-            Shape(m.ProcessValuesRequest, anything=("values", "parameters"), aliases=(("connectorId", "serviceId"),)),
+            Shape(m.ProcessValuesRequest, anything=("service_id", "process_id", "values", "parameters"), aliases=(("connectorId", "serviceId"),)),
             Shape(m.ProcessValuesResponse),
         ),
         "Reset": Action(
@@ -114,14 +114,14 @@ ACTIONS = MappingProxyType(
             "StatusNotification",
             "Core",
             (_STATION, ),
-            Shape(m.StatusNotificationRequest, times=("timestamp",), aliases=(("connectorId", "serviceId"),)),
+            Shape(m.StatusNotificationRequest, times=("timestamp",), aliases=(("connectorId", "serviceId"),), sent_as=(("service_id", "string"),)),
             Shape(m.StatusNotificationResponse),
         ),
         "TriggerMessage": Action(
             "TriggerMessage",
             "RemoteTrigger",
             (_CSMS, ),
-            Shape(m.TriggerMessageRequest, aliases=(("connectorId", "serviceId"),)),
+            Shape(m.TriggerMessageRequest, aliases=(("connectorId", "serviceId"),), sent_as=(("service_id", "string"),)),
             Shape(m.TriggerMessageResponse),
         ),
         "UpdateFirmware": Action(

@@ -270,8 +270,8 @@ class ProcessValuesRequest(Request["ProcessValuesResponse"], frozen=True, kw_onl
 
     action_name: ClassVar[str] = "ProcessValues"
 
-    service_id: Maybe[str | int] = field(default=None, name="serviceId")
-    process_id: Maybe[str] = field(default=None, name="processId")
+    service_id: Maybe[Any] = field(default=None, name="serviceId")
+    process_id: Maybe[Any] = field(default=None, name="processId")
     values: Maybe[Any] = None
     parameters: Maybe[Any] = None
 

@@ -6,8 +6,9 @@ import asyncio
 import datetime as dt
 import random
 import ssl
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -25,6 +26,8 @@ from evproto.ykc.messages import TransactionRecord, TransactionRecordV17
 __all__ = ["Fleet", "FleetPlan", "NoServerError", "RecordEvent"]
 
 _CONNECT_WITHIN: Final = 30.0
+_now: Final = time.monotonic
+"""The clock of a fleet; that of a loop may stand still for a turn, and counts whole ms in uvloop."""
 
 
 class NoServerError(EvprotoError):
@@ -103,8 +106,8 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self.transport = cast(asyncio.Transport, transport)
         self._driver.connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -150,13 +153,13 @@ class _Driver:
             self._record = self._fleet.recording.connect(
                 transport.get_extra_info("sockname"), transport.get_extra_info("peername")
             )
-        self.pile.connect(self._loop.time())
+        self.pile.connect(_now())
         self._pump()
 
     def received(self, data: bytes) -> None:
         if self._record is not None:
             self._record.received(data)
-        self.pile.receive(data, self._loop.time())
+        self.pile.receive(data, _now())
         self._pump()
 
     def lost(self, connection: _Connection, reason: str) -> None:
@@ -166,13 +169,13 @@ class _Driver:
         if self._record is not None:
             self._record.close()
             self._record = None
-        self.pile.lost(reason, self._loop.time())
+        self.pile.lost(reason, _now())
         self._set_timer()
 
     def wake(self) -> None:
         """Its time has come."""
         self._timer = None
-        now = self._loop.time()
+        now = _now()
         self.pile.tick(now)
         if self._connection is None and self._connecting is None and now >= self.pile.retry_at:
             self._connecting = self._loop.create_task(self._connect())
@@ -180,14 +183,14 @@ class _Driver:
 
     def finish(self) -> None:
         """The end of a run: charging stops."""
-        self.pile.stop_charging(self._loop.time())
+        self.pile.stop_charging(_now())
         self._pump()
 
     def _pump(self) -> None:
         connection = self._connection
         if connection is not None and connection.transport is not None:
             transport = connection.transport
-            for segment in self.pile.take(self._loop.time()):
+            for segment in self.pile.take(_now()):
                 if self._record is not None:
                     self._record.sent(segment.data)
                 transport.write(segment.data)
@@ -207,7 +210,7 @@ class _Driver:
         due = self.pile.deadline
         if self._connection is None and self._connecting is None:
             due = min(due, self.pile.retry_at)
-        self._timer = self._loop.call_at(due, self.wake)
+        self._timer = self._loop.call_later(max(0.0, due - _now()), self.wake)
 
     async def _connect(self) -> None:
         plan = self._fleet.plan
@@ -219,7 +222,7 @@ class _Driver:
         except (OSError, TimeoutError) as error:
             self._connecting = None
             self._fleet.connect_error = error
-            self.pile.could_not_connect(self._loop.time())
+            self.pile.could_not_connect(_now())
             self._set_timer()
         else:
             self._connecting = None
@@ -238,6 +241,7 @@ class Fleet:
         piles: the simulated piles.
         statistics: what has been counted so far.
         on_record_event: called with what becomes of each record.
+        final: the :meth:`snapshot` at the end, before the connections were closed.
     """
 
     def __init__(
@@ -255,6 +259,7 @@ class Fleet:
         self.piles: list[SimulatedPile] = []
         self.connect_error: Exception | None = None
         self.has_connected = False
+        self.final: dict[str, float] = {}
         self.loop: asyncio.AbstractEventLoop
         self._drivers: list[_Driver] = []
         self._stop: asyncio.Event | None = None
@@ -296,20 +301,21 @@ class Fleet:
             await _wait(self._stop, duration)
             if finish > 0 and self.has_connected:
                 await self._finish(finish)
+            self.final = self.snapshot()
         finally:
             await self._close()
         return self.statistics
 
     async def _start(self) -> None:
         plan = self.plan
-        begin = self.loop.time()
+        begin = _now()
         link = sessions.PileSettings(heartbeat_interval=plan.heartbeat_interval)
         for index in range(plan.piles):
             number = plan.first + index
             pile = SimulatedPile(
                 plan.pile_settings(number),
                 seed=f"{plan.seed}/{number}",
-                now=self.loop.time(),
+                now=_now(),
                 clock=dt.datetime.now(dt.UTC),
                 speed_up=plan.speed_up,
                 habits=plan.habits,
@@ -329,7 +335,7 @@ class Fleet:
                     raise NoServerError(
                         f"cannot connect to {plan.host}:{plan.port}: {_reason(self.connect_error)}"
                     )
-            ahead = begin + (index + 1) / plan.connect_rate - self.loop.time()
+            ahead = begin + (index + 1) / plan.connect_rate - _now()
             assert self._stop is not None
             if await _wait(self._stop, max(0.0, ahead)):
                 return
@@ -370,10 +376,10 @@ class Fleet:
         )
 
     async def _finish(self, seconds: float) -> None:
-        end = self.loop.time() + seconds
+        end = _now() + seconds
         for driver in self._drivers:
             driver.finish()
-        while self.loop.time() < end and any(
+        while _now() < end and any(
             pile.waiting_records or any(gun.is_busy for gun in pile.model.guns) for pile in self.piles
         ):
             await asyncio.sleep(0.05)

@@ -41,7 +41,7 @@ def _enc_hook(value: Any) -> Any:
         if (found := not_finite(members)) is not None:
             raise found
         return members
-    raise NotImplementedError(f"{type(value).__name__} has no place in JSON")
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
 def _dec_hook(kind: type, value: Any) -> Any:

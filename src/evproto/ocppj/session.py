@@ -59,7 +59,7 @@ from typing import Any
 
 import msgspec
 
-from evproto.errors import QueueFullError, SessionClosedError, SessionError
+from evproto.errors import EncodeError, QueueFullError, SessionClosedError, SessionError
 from evproto.ocppj.codec import Codec, deviation
 from evproto.ocppj.dialect import CALL, CALL_ERROR, CALL_RESULT, CALL_RESULT_ERROR, Mode
 from evproto.ocppj.envelopes import Call, CallError, CallResult, CallResultError, Envelope, Send
@@ -262,8 +262,10 @@ class RpcSession:
             self._serve_next()
         else:
             self._serving = None
-        if failure is not None:
+        if isinstance(failure, EncodeError):
             raise failure
+        if failure is not None:
+            raise EncodeError(f"the answer to {call.action} cannot be made: {failure!r}") from failure
 
     def cancel(self, unique_id: str, now: float) -> bool:
         """End a call of ours for want of interest; False if there is none with this id (any more).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from evproto.aio.ykc.connected import ConnectedPile, judge, unwrap
 from evproto.aio.ykc.events import Offline, Online
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger("evproto.ykc")
-
-RATE_WINDOW: Final = 10.0
-"""Over how many seconds the frame rate is averaged."""
 
 
 class Connection(SocketLink):
@@ -79,8 +76,9 @@ class Connection(SocketLink):
     def _rate(self) -> None:
         now = self.session.last_received
         self._rate_mark = self.session.frames_received + self._server.frames_per_window
-        wait = self._rate_start + RATE_WINDOW - now
-        self._rate_start = max(now, self._rate_start + RATE_WINDOW)
+        end = self._rate_start + self._server.limits.rate_window
+        wait = end - now
+        self._rate_start = max(now, end)
         if wait > 0:
             # What it sends beyond stays in its own buffers until the window ends.
             self._pause()

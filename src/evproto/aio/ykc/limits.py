@@ -20,8 +20,10 @@ class Limits:
     """Connections of one address. Many piles share one: concentrators, and the
     gateways of mobile networks. None: no limit."""
     frame_rate: float = 50.0
-    """Frames per second of one connection, averaged over ten. What comes beyond
-    waits in the peer's own buffers; nothing is lost."""
+    """Frames per second of one connection. What comes beyond waits in the peer's
+    own buffers; nothing is lost."""
+    rate_window: float = 10.0
+    """Over how many seconds that is averaged."""
     idle_timeout: float | None = 900.0
     """Without a byte for so long, a connection is closed. Heartbeats are
     supervised apart from this."""

@@ -123,6 +123,9 @@ class SocketLink(asyncio.Protocol):
         return None
 
     def connection_lost(self, error: Exception | None) -> None:
+        for chunk in self._backlog or ():
+            self.session.receive(bytes(chunk), self.now())
+        self._backlog = None
         self.session.lost("closed by the peer" if error is None else f"connection lost: {error}", self.now())
         for timer in (self._timer, self._stuck):
             if timer is not None:
@@ -258,14 +261,14 @@ class SocketLink(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         backlog = self._backlog
+        if backlog is None:
+            return
         if not backlog or self.session.closed:
             self._backlog = None
             self._resume()
             return
         if self._paused > 1:
-            # Reading is paused for another reason as well: wait until it is not.
-            self._loop.call_later(0.05, self._catch_up)
-            return
+            return  # reading is paused for another reason as well; that one's end leads back here
         chunk = backlog.popleft()
         self._backlog = None
         self.data_received(bytes(chunk))
@@ -281,6 +284,8 @@ class SocketLink(asyncio.Protocol):
         self._paused -= 1
         if self._paused == 0 and not self._transport.is_closing():
             self._transport.resume_reading()
+        elif self._paused == 1 and self._backlog is not None:
+            self._loop.call_soon(self._catch_up)
 
     def _watch_writes(self) -> None:
         if self._stuck is None:
@@ -385,7 +390,7 @@ class SocketLink(asyncio.Protocol):
             # A handler that waits for an answer needs reading to go on.
             self._pause()
             self._queue.append((None, ()))
-        elif len(self._queue) > 4 * most:
+        elif len(self._queue) > 4 * most + _TURN:
             self.close("its messages come faster than they are handled")
 
     async def _work(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from evproto.aio.ykc.connected import ConnectedPile
-from evproto.aio.ykc.connection import RATE_WINDOW, Connection
+from evproto.aio.ykc.connection import Connection
 from evproto.aio.ykc.events import Watched
 from evproto.aio.ykc.handlers import Handlers
 from evproto.aio.ykc.limits import Limits
@@ -264,8 +264,8 @@ class PileServer:
 
     @property
     def frames_per_window(self) -> int:
-        """Frames a connection may send in ten seconds."""
-        return max(1, int(self.limits.frame_rate * RATE_WINDOW))
+        """Frames a connection may send in one window of the rate limit."""
+        return max(1, int(self.limits.frame_rate * self.limits.rate_window))
 
     def wall(self, moment: float) -> float:
         """A moment of the loop's time, in seconds since 1970."""

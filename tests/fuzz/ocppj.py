@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from evproto.ntxcp import v10
 from evproto.ocpp import v16, v21, v201
 from evproto.ocppj import (
@@ -125,10 +127,16 @@ def same(one: Envelope, other: Envelope) -> bool:
         return False
     if isinstance(one, CallError | CallResultError) or isinstance(other, CallError | CallResultError):
         return True
-    if one.action != other.action or one.payload != other.payload:
+    if one.action != other.action or _settled(one.payload) != _settled(other.payload):
         return False
     data = [envelope.data if isinstance(envelope, Call | CallResult) else None for envelope in (one, other)]
     return data[0] == data[1]
+
+
+def _settled(payload: Any) -> Any:
+    """A payload whose serviceId, which ntxcp sends as a text or as an integer, is a text."""
+    service = getattr(payload, "service_id", None)
+    return msgspec.structs.replace(payload, service_id=str(service)) if service is not None else payload
 
 
 def diagnosed(codec: Codec, data: bytes, action: str, answer: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ from evproto.ocppj.errors import (
 )
 from evproto.ocppj.head import sniff
 from evproto.ocppj.part import REFUSALS, Part, encode_json
+from evproto.ocppj.paths import with_unknown
 from evproto.payloads import Action, Payload
 
 TYPE_CHECKING = False
@@ -126,6 +128,16 @@ class Codec:
             max_size=self.max_size,
             time_precision=self.time_precision,
         )
+
+    @staticmethod
+    def warm_up() -> None:
+        """Load what the first refusal needs: jsonschema, which takes seconds with all its extras.
+
+        Servers call it as they start, so that no wrong frame of a peer makes
+        the others wait. Everything works without.
+        """
+        for module in ("deviations", "diagnosis", "finite", "frames", "lenient", "reading"):
+            importlib.import_module(f"evproto.ocppj.{module}")
 
     # Decoding
 
@@ -525,7 +537,8 @@ class Codec:
                 self._sendable[part.shape.type] = part
         if envelope.unknown:
             added = {member.name: member.value for member in envelope.unknown}
-            body = self._finite(_with_unknown(body, envelope.unknown), added, action)
+            whole = with_unknown(msgspec.json.decode(body), envelope.unknown)
+            body = self._finite(encode_json(whole), added, action)
         return body if part is None or mode == "off" else part.renamed(body)
 
     def _finite(self, body: bytes, value: Any, action: str) -> bytes:
@@ -579,19 +592,3 @@ def _checked_mode(mode: Mode) -> Mode:
     if mode not in ("strict", "lenient", "off"):
         raise ValueError(f"a mode is strict, lenient or off, not {mode!r}")
     return mode
-
-
-def _with_unknown(body: bytes, unknown: tuple[UnknownMember, ...]) -> bytes:
-    """``body`` with members added behind those it has, each in its object, if that is still there."""
-    payload = msgspec.json.decode(body)
-    for member in unknown:
-        place = payload
-        for step in member.steps:
-            try:
-                place = place[step]
-            except (KeyError, IndexError, TypeError):
-                place = None
-                break
-        if isinstance(place, dict) and member.name not in place:
-            place[member.name] = member.value
-    return encode_json(payload)

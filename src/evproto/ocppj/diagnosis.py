@@ -20,7 +20,7 @@ from evproto.ocppj.deviations import deviation, most_telling_first
 from evproto.ocppj.dialect import Dialect
 from evproto.ocppj.envelopes import Deviation
 from evproto.ocppj.formats import is_date_time, is_uri
-from evproto.spec.actions import Schema, load_actions, self_contained
+from evproto.spec.actions import Schema, load_schema
 
 __all__ = ["MOST", "diagnose", "schema_of", "validator_for"]
 
@@ -45,9 +45,7 @@ _FORMATS.checks("uri")(lambda value: not isinstance(value, str) or is_uri(value)
 @functools.cache
 def schema_of(specs: str, action: str, part: str) -> Schema:
     """The self-contained schema of the ``request`` or ``response`` of an action."""
-    loaded = load_actions(specs)
-    schema = getattr(loaded.actions[action], part)
-    return self_contained(schema, loaded.types)
+    return load_schema(specs, action, part)
 
 
 def validator_for(schema: Schema) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from evproto.ocppj.envelopes import Steps
+from evproto.ocppj.envelopes import Steps, UnknownMember
 from evproto.payloads import Payload
 
-__all__ = ["Judge", "reader", "rewrite", "split_path"]
+__all__ = ["Judge", "reader", "rewrite", "split_path", "with_unknown"]
 
 Judge = Callable[[Any, Steps], Any]
 """Takes a value and the way to it; returns the value, or another to put in its place."""
@@ -72,3 +72,18 @@ def rewrite(value: Any, path: tuple[str, ...], judge: Judge, steps: Steps = ()) 
     wire = value.__struct_encode_fields__[value.__struct_fields__.index(piece)]
     new = rewrite(old, rest, judge, (*steps, wire))
     return value if new is old else msgspec.structs.replace(value, **{piece: new})
+
+
+def with_unknown(payload: Any, unknown: tuple[UnknownMember, ...]) -> Any:
+    """``payload``, as read from JSON, with members added behind its own, each where it was found."""
+    for member in unknown:
+        place = payload
+        for step in member.steps:
+            try:
+                place = place[step]
+            except (KeyError, IndexError, TypeError):
+                place = None
+                break
+        if isinstance(place, dict) and member.name not in place:
+            place[member.name] = member.value
+    return payload

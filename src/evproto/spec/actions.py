@@ -23,10 +23,13 @@ __all__ = [
     "ActionSpec",
     "ActionSpecs",
     "Schema",
+    "TransferSpec",
     "check_actions",
     "load_actions",
+    "load_schema",
     "references",
     "self_contained",
+    "transfer_key",
 ]
 
 Schema = dict[str, Any]
@@ -130,21 +133,34 @@ def load_actions(name: str, root: Path | None = None) -> ActionSpecs:
     They are taken as they are; :func:`check_actions` says what is wrong with them.
     """
     folder = (root or specs_root()) / name
-    actions = {}
-    for file in sorted((folder / "actions").glob("*.json")):
-        value = _local(_json(file))
-        actions[file.stem] = ActionSpec(
-            name=value["action"],
-            block=value["block"],
-            sent_by=tuple(value["sentBy"]),
-            request=value["request"],
-            response=value.get("response"),
-        )
     return ActionSpecs(
         name=name,
         edition=_json(folder / "edition.json"),
-        types=dict(sorted(_json(folder / "types.json")["definitions"].items())),
-        actions=actions,
+        types=_types(folder),
+        actions={file.stem: _action(file) for file in sorted((folder / "actions").glob("*.json"))},
+    )
+
+
+def load_schema(name: str, action: str, part: str) -> Schema:
+    """The self-contained schema of one ``request`` or ``response``; reads the file of that action alone."""
+    folder = specs_root() / name
+    schema: Schema = getattr(_action(folder / "actions" / f"{action}.json"), part)
+    return self_contained(schema, _types(folder))
+
+
+@functools.cache
+def _types(folder: Path) -> Mapping[str, Schema]:
+    return dict(sorted(_json(folder / "types.json")["definitions"].items()))
+
+
+def _action(file: Path) -> ActionSpec:
+    value = _local(_json(file))
+    return ActionSpec(
+        name=value["action"],
+        block=value["block"],
+        sent_by=tuple(value["sentBy"]),
+        request=value["request"],
+        response=value.get("response"),
     )
 
 

@@ -95,7 +95,8 @@ class Station(Peer):
             self.link.ping()
         asked = self._clock()
         try:
-            await asyncio.wait_for(asyncio.shield(self._pong), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._pong)
         except TimeoutError:
             return self.ending is None and self.last_heard > asked
         return self.ending is None

@@ -431,8 +431,10 @@ class ChargingStation(Endpoint[Upstream]):
         else:
             delay = deadline - asyncio.get_running_loop().time()
             if delay > 0:
+                # Not wait_for(): before Python 3.12 it may swallow a cancellation.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), delay)
+                    async with asyncio.timeout(delay):
+                        await changed.wait()
         return upstream.connected
 
     async def _announce(self, upstream: Upstream) -> None:

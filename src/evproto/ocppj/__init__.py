@@ -2,8 +2,9 @@
 
 Nothing here knows an action by name. A :class:`Dialect` says what a version
 has; :class:`Codec` turns its frames into envelopes with typed payloads and
-back. The dialects themselves are in :mod:`evproto.ocpp` and
-:mod:`evproto.ntxcp`.
+back, and :class:`RpcSession` knows who may say what when on one connection
+(its events are in :mod:`evproto.ocppj.events`). The dialects themselves are in
+:mod:`evproto.ocpp` and :mod:`evproto.ntxcp`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from evproto.ocppj.lenient import Policy as Policy
     from evproto.ocppj.lenient import Repair as Repair
     from evproto.ocppj.lenient import Verdict as Verdict
+    from evproto.ocppj.session import RpcSession as RpcSession
 
 __all__ = [
     "Call",
@@ -58,6 +60,7 @@ __all__ = [
     "Pending",
     "Policy",
     "Repair",
+    "RpcSession",
     "Send",
     "UnexpectedResponseError",
     "UnknownActionError",
@@ -67,7 +70,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Strict decoding does not pay for what only lenient decoding needs.
+    # Strict decoding does not pay for what only lenient decoding and connections need.
     if name in ("Policy", "Repair", "Verdict"):
         return getattr(importlib.import_module("evproto.ocppj.lenient"), name)
+    if name == "RpcSession":
+        return importlib.import_module("evproto.ocppj.session").RpcSession
     raise AttributeError(f"module 'evproto.ocppj' has no attribute {name!r}")

@@ -13,6 +13,8 @@ that msgspec does not do.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -157,6 +159,19 @@ def bare(case: str) -> Callable[[bytes], Any]:
             return None
 
     return decode
+
+
+@pytest.mark.parametrize("version", ["v16", "v201", "v21"])
+def test_importing_a_version_takes_less_than_100_ms(version: str) -> None:
+    """Processor time of a process of its own, the best of several: what disturbs only makes it slower."""
+    code = (
+        f"import time; began = time.process_time(); import evproto.ocpp.{version}\n"
+        "print(time.process_time() - began)"
+    )
+    command = [sys.executable, "-c", code]
+    times = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(10)]
+    print(f"\nimport of {version}: {min(times) * 1000:.0f} ms")
+    assert min(times) < 0.1
 
 
 @pytest.mark.parametrize("case", CASES)

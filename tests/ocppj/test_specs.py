@@ -115,3 +115,48 @@ def test_a_bad_spec_is_refused_with_its_place(tmp_path: Path) -> None:
     assert {problem.file for problem in caught.value.problems} == {"specs/ocpp/v16/actions/Reset.json"}
     assert "Rest" in str(caught.value)
     assert "maxLenght" in str(caught.value)
+
+
+def test_editions_are_those_of_the_files() -> None:
+    """What edition.json says of edition and errata can be seen in the official files."""
+    about = {
+        name: json.loads((SPECS / "ocpp" / name / "edition.json").read_text("utf-8")) for name in VERSIONS
+    }
+    files = {
+        (name, file.stem): json.loads(file.read_text("utf-8-sig"))
+        for name in VERSIONS
+        for file in folder(name).glob("*.json")
+    }
+    for name in VERSIONS:
+        assert about[name]["files"]["count"] == len([stem for version, stem in files if version == name])
+    # 1.6: the security extensions are marked, the core is told by what the errata sheet corrects.
+    marks = {
+        value["$id"].rsplit(":", 1)[0]
+        for (name, _), value in files.items()
+        if name == "v16" and "$id" in value
+    }
+    assert marks == {"urn:OCPP:Cp:1.6:2020:3"}
+    assert "urn:OCPP:Cp:1.6:2020:3" in about["v16"]["edition"]
+    assert sum(name == "v16" and "$id" in value for (name, _), value in files.items()) == 22
+    assert "errata sheet v1.0 (2019-12-04)" in about["v16"]["errata"][0]
+    assert files["v16", "BootNotificationResponse"]["properties"]["interval"]["type"] == "integer"
+    for member in ("retries", "retryInterval"):
+        assert files["v16", "UpdateFirmware"]["properties"][member]["type"] == "integer"
+    inner = files["v16", "AuthorizeResponse"]["properties"]["idTagInfo"]
+    assert inner["additionalProperties"] is False
+    meter = files["v16", "MeterValues"]["properties"]["meterValue"]
+    sampled = meter["items"]["properties"]["sampledValue"]
+    assert (meter["minItems"], sampled["minItems"]) == (1, 1)
+    assert "Hertz" in sampled["items"]["properties"]["unit"]["enum"]
+    stop = files["v16", "StopTransaction"]["properties"]["transactionData"]["items"]["properties"]
+    units = stop["sampledValue"]["items"]["properties"]["unit"]["enum"]
+    assert {"Celsius", "Celcius"} <= set(units)
+    assert "Hertz" not in units
+    # 2.x: every file says it.
+    for name, words in (("v201", "OCPP 2.0.1 FINAL"), ("v21", "OCPP 2.1 Edition 1")):
+        assert about[name]["edition"] in words
+        comments = {value["comment"] for (version, _), value in files.items() if version == name}
+        assert all(words in comment for comment in comments), comments
+    exi = files["v201", "Get15118EVCertificateResponse"]["properties"]["exiResponse"]
+    assert exi["maxLength"] == 7500
+    assert "7500" in about["v201"]["errata"][0]

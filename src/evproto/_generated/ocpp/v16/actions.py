@@ -12,7 +12,7 @@ from evproto.payloads import Action, Sender, Shape
 __all__ = ["ACTIONS", "EDITION", "PROTOCOL", "SPECS"]
 
 PROTOCOL = "ocpp1.6"
-EDITION = "1.6 edition 2 (JSON), with the security whitepaper edition 3"
+EDITION = "1.6 (JSON), with the security extensions of 2020-03 (urn:OCPP:Cp:1.6:2020:3)"
 SPECS = "ocpp/v16"
 
 _STATION, _CSMS = Sender.STATION, Sender.CSMS

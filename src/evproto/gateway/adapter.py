@@ -1,0 +1,163 @@
+"""What the server asks of a protocol: its chargers, and its commands.
+
+REST, audit log, metrics and page know protocols by this alone. An adapter
+listens for its chargers, hands what they say to the outbox as events, and
+carries commands out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from evproto.errors import EvprotoError
+
+__all__ = [
+    "Adapter",
+    "ChargerOfflineError",
+    "CommandError",
+    "CommandType",
+    "Ending",
+    "EndingState",
+    "InvalidCommandError",
+    "Prepared",
+    "UnknownChargerError",
+]
+
+EndingState = Literal["sent", "accepted", "rejected", "timeout", "disconnected"]
+
+
+class CommandError(EvprotoError):
+    """A command that was not taken; nothing was sent.
+
+    Attributes:
+        path: the field concerned, where it is one.
+    """
+
+    def __init__(self, text: str, *, path: str = "") -> None:
+        super().__init__(text)
+        self.path = path
+
+
+class UnknownChargerError(CommandError):
+    """No charger of this identity has been here."""
+
+
+class ChargerOfflineError(CommandError):
+    """The charger is known, and not connected."""
+
+
+class InvalidCommandError(CommandError):
+    """There is no such command, or its body is wrong; ``path`` names the field."""
+
+
+class CommandType(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that chargers of a protocol can be told."""
+
+    name: str
+    """In the path of its URL, as in ``remote_start_request``."""
+    code: str
+    """The protocol's code, as in ``0x34``."""
+    title: str
+    zh: str = ""
+    answer: str | None = None
+    """Name of the message that answers it; None: nothing does."""
+    replies_to: str | None = None
+    """Name of the message that it is an answer to."""
+    schema: dict[str, Any]
+    """JSON Schema of its body."""
+    answer_schema: dict[str, Any] | None = None
+    """JSON Schema of the fields of its answer."""
+
+
+class Prepared(msgspec.Struct, kw_only=True):
+    """A command whose body is right, for a charger that is connected."""
+
+    charger: str
+    type: CommandType
+    fields: dict[str, Any]
+    """As they are sent."""
+    shown: dict[str, Any]
+    """The same for logs: without cards, VINs and passwords."""
+    payload: Any
+    """What the adapter made of it."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended."""
+
+    state: EndingState
+    text: str = ""
+    """One sentence for a person, where there is something to say."""
+    answer: dict[str, Any] | None = None
+    """The answer's fields."""
+    shown: dict[str, Any] | None = None
+    """The same for logs."""
+
+
+class Adapter(Protocol):
+    """One protocol in the server. Methods that are not coroutines do not wait."""
+
+    @property
+    def protocol(self) -> str:
+        """Its name, as in ``ykc``."""
+        ...
+
+    @property
+    def collection(self) -> str:
+        """What its chargers are called in URLs, as in ``piles``."""
+        ...
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called, as in ``pile``."""
+        ...
+
+    @property
+    def charger_schema(self) -> dict[str, Any]:
+        """JSON Schema of what :meth:`charger` returns."""
+        ...
+
+    @property
+    def commands(self) -> Mapping[str, CommandType]:
+        """What its chargers can be told, by name."""
+        ...
+
+    def chargers(self) -> Sequence[str]:
+        """The identities of all chargers that are or were connected, sorted."""
+        ...
+
+    def charger(self, identity: str) -> dict[str, Any] | None:
+        """What is known of a charger, for JSON; None: it has not been here."""
+        ...
+
+    def is_online(self, identity: str) -> bool:
+        """Whether a charger is connected and served."""
+        ...
+
+    def frames(self, identity: str, limit: int, *, reveal: bool) -> list[dict[str, Any]] | None:
+        """The last frames of a charger, the newest last, decoded; None: it has not been here.
+
+        Without ``reveal``, cards, VINs and passwords are hidden.
+        """
+        ...
+
+    def prepare(self, identity: str, command: str, body: Any) -> Prepared:
+        """Check a command.
+
+        Raises:
+            UnknownChargerError, ChargerOfflineError, InvalidCommandError: as they say.
+        """
+        ...
+
+    async def perform(
+        self, prepared: Prepared, *, timeout: float | None, sent: Callable[[int | str | None], None]
+    ) -> Ending:
+        """Send a command and wait for its end; ``sent`` is called with its number once it is written.
+
+        Raises:
+            CommandError: it was not sent after all.
+        """
+        ...

@@ -1,0 +1,390 @@
+"""The server: outbox, protocols, API and forwarding, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import uvicorn
+from starlette.routing import BaseRoute
+
+from evproto.errors import EvprotoError
+from evproto.gateway.audit import Audit, AuditError
+from evproto.gateway.commands import Command, CommandDesk
+from evproto.gateway.config import Config, ConfigError, describe, is_public
+from evproto.gateway.dropin import SUBJECT
+from evproto.gateway.dropin_rest import dropin_routes, http_shape, nats_shape
+from evproto.gateway.http_sink import HttpSink
+from evproto.gateway.logs import data
+from evproto.gateway.metrics import Metrics, OutboxObserver
+from evproto.gateway.nats_sink import NatsSink, NatsStream
+from evproto.gateway.openapi import openapi
+from evproto.gateway.outbox import DeliverySettings, Outbox, OutboxError, Retention
+from evproto.gateway.rest import Api, make_app
+from evproto.gateway.sink import Sink
+from evproto.gateway.tokens import Tokens, hash_of
+from evproto.gateway.ykc_adapter import YkcAdapter
+
+__all__ = ["Server", "StartError", "run"]
+
+logger = logging.getLogger("evproto.gateway")
+
+_FORMER: Final = ("http", "nats")
+"""Names under which sinks keep their progress."""
+
+
+class StartError(EvprotoError):
+    """The server cannot start: an address is taken, a file cannot be used."""
+
+
+class Server:
+    """A running server. ``start`` and ``stop`` once each.
+
+    Attributes:
+        tcp_port: where piles connect.
+        http_port: where the API is.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.tcp_port = 0
+        self.http_port = 0
+        self.metrics = Metrics()
+        self.stopping = False
+        self._outbox: Outbox | None = None
+        self._audit: Audit | None = None
+        self._desk: CommandDesk | None = None
+        self._adapter: YkcAdapter | None = None
+        self._api: Api | None = None
+        self._http: _Http | None = None
+        self._http_task: asyncio.Task[None] | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox of a started server."""
+        assert self._outbox is not None
+        return self._outbox
+
+    @property
+    def adapter(self) -> YkcAdapter:
+        """The piles of a started server."""
+        assert self._adapter is not None
+        return self._adapter
+
+    @property
+    def desk(self) -> CommandDesk:
+        """The commands of a started server."""
+        assert self._desk is not None
+        return self._desk
+
+    async def start(self) -> None:
+        """Open the files, listen, and begin to forward.
+
+        Raises:
+            ConfigError: a file that the settings name is wrong.
+            StartError: an address or a file cannot be used.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.abort()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        directory = config.outbox.data
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._outbox = await Outbox.open(
+                directory / "outbox.db",
+                retention=Retention(
+                    records=config.outbox.keep_records, messages=config.outbox.expire_messages
+                ),
+                max_bytes=config.outbox.max_bytes,
+                observer=OutboxObserver(self.metrics),
+            )
+            self._audit = await Audit.open(directory / "audit.db", keep=config.outbox.keep_audit)
+        except OSError as error:
+            raise StartError(f"outbox.data: {directory} cannot be used: {error.strerror or error}") from error
+        except (OutboxError, AuditError) as error:
+            raise StartError(str(error)) from error
+        self.metrics.watch_outbox(self._outbox.counts)
+        self._desk = CommandDesk(self._audit, on_end=self._count_command)
+        self._adapter = adapter = YkcAdapter(
+            config, self._outbox, self.metrics, forwarding=config.forward.to != "none"
+        )
+        self.metrics.watch(
+            "evproto_chargers_online", "Chargers that are connected and served", adapter.online
+        )
+        self.metrics.watch("evproto_connections", "Connections of chargers", adapter.connections)
+        self.metrics.watch("evproto_commands_pending", "Commands under way", lambda: float(self.desk.pending))
+        await self._forward()
+        http = _listen(config.http.host, config.http.port)
+        try:
+            await adapter.start()
+        except OSError as error:
+            http.close()
+            raise StartError(
+                f"ykc.tcp-port: cannot listen on {config.ykc.host}:{config.ykc.tcp_port}: "
+                f"{error.strerror or error}"
+            ) from error
+        self.tcp_port = adapter.port
+        await self._serve_http(http)
+        self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping")
+        logger.info(
+            "serving",
+            extra=data(
+                piles=f"{config.ykc.host}:{self.tcp_port}",
+                api=f"http://{config.http.host}:{self.http_port}",
+                tcp_port=self.tcp_port,
+                http_port=self.http_port,
+                forward=config.forward.to,
+                drop_in=config.drop_in.enabled,
+                data=str(directory),
+            ),
+        )
+
+    async def _forward(self) -> None:
+        """Begin to deliver; what waited for a receiver that is configured no more goes to the new one."""
+        assert self._outbox is not None
+        sink = make_sink(self.config)
+        if sink is None:
+            waiting = self._outbox.sinks()
+            if waiting:
+                logger.warning("nothing is forwarded, and events wait for %s", ", ".join(waiting))
+            return
+        await self._outbox.deliver(sink, DeliverySettings(timeout=max(60.0, 4 * self.config.forward.timeout)))
+        for name in self._outbox.sinks():
+            if name != sink.name and name in _FORMER:
+                logger.warning("what waited for %s is delivered to %s from now on", name, sink.name)
+                await self._outbox.forget(name)
+
+    async def _serve_http(self, listening: socket.socket) -> None:
+        config = self.config
+        assert self._outbox is not None
+        assert self._audit is not None
+        assert self._desk is not None
+        assert self._adapter is not None
+        entries = [(token.name, token.sha256, token.scope) for token in config.http.tokens]
+        if config.http.token:
+            entries.append(("environment", hash_of(config.http.token), "command"))
+        self._api = api = Api(
+            [self._adapter],
+            desk=self._desk,
+            audit=self._audit,
+            outbox=self._outbox,
+            metrics=self.metrics,
+            tokens=Tokens(entries),
+            max_body=config.http.max_body,
+            local=not is_public(config.http.host),
+            readiness=self._problems,
+        )
+        more = dropin_routes(api, self._adapter, config.drop_in.trusted) if config.drop_in.enabled else []
+        api.openapi = openapi(api, version=_version())
+        self._http = _Http(
+            uvicorn.Config(
+                make_app(api, [*more, *self.page_routes(api)]),
+                loop="none",
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=max(1, round(config.server.drain_timeout)),
+            )
+        )
+        self.http_port = listening.getsockname()[1]
+        self._http_task = asyncio.create_task(self._http.serve(sockets=[listening]), name="http")
+        waiting = asyncio.create_task(self._http.running.wait())
+        await asyncio.wait({waiting, self._http_task}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._http.running.is_set():
+            waiting.cancel()
+            raise StartError("the HTTP server did not start; its log says why")
+
+    def page_routes(self, api: Api) -> Sequence[BaseRoute]:
+        """The routes of the live page."""
+        return ()
+
+    def _problems(self) -> list[str]:
+        """What keeps the server from being ready."""
+        counts = self.outbox.counts()
+        problems = []
+        if self.stopping:
+            problems.append("the server is stopping")
+        if not counts.healthy:
+            problems.append(f"the outbox cannot be written: {counts.error}")
+        return problems
+
+    def _count_command(self, command: Command) -> None:
+        self.metrics.commands.labels(command.name, command.state).inc()
+        if command.ended is not None:
+            self.metrics.command_seconds.observe((command.ended - command.created).total_seconds())
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(3600.0)
+            with contextlib.suppress(AuditError):
+                assert self._audit is not None
+                await self._audit.prune(self.config.outbox.keep_audit)
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is under way for ``drain-timeout`` seconds, and close.
+
+        Commands that have not ended then end as ``disconnected``; events that
+        are not delivered are in the outbox, and delivered after the next start.
+        """
+        deadline = time.monotonic() + self.config.server.drain_timeout
+
+        def left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
+        self.stopping = True
+        if self._api is not None:
+            self._api.draining = True
+        if self._adapter is not None:
+            self._adapter.stop_listening()
+        if self._desk is not None:
+            if self._desk.pending:
+                logger.info("stopping: %d commands are under way", self._desk.pending)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left()):
+                    await self._desk.drain()
+            await self._desk.close()
+        if self._adapter is not None:
+            await self._adapter.close(left())
+        if self._outbox is not None:
+            try:
+                async with asyncio.timeout(left()):
+                    await self._outbox.drained()
+            except TimeoutError:
+                pending = sum(sink.pending for sink in self._outbox.counts().sinks.values())
+                logger.warning("%d events are not delivered yet; they are after the next start", pending)
+        await self.abort()
+        logger.info("stopped")
+
+    async def abort(self) -> None:
+        """Close everything without waiting."""
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+        if self._desk is not None:
+            await self._desk.close()
+        if self._adapter is not None:
+            await self._adapter.close(0.0)
+        if self._http is not None and self._http_task is not None:
+            self._http.should_exit = True
+            with contextlib.suppress(Exception):
+                await self._http_task
+        if self._audit is not None:
+            await self._audit.close()
+        if self._outbox is not None:
+            await self._outbox.close()
+        self._housekeeper = self._desk = self._adapter = None
+        self._http = self._http_task = self._audit = self._outbox = None
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, without its own idea of signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.running = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the server's affair."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self.running.set()
+
+
+def make_sink(config: Config) -> Sink | None:
+    """Where events go, by the settings; None: nowhere.
+
+    Raises:
+        ConfigError: a server is no URL.
+    """
+    forward = config.forward
+    seed = config.drop_in.enabled
+    vin = config.drop_in.vin
+    try:
+        if forward.to == "http":
+            headers = {}
+            if forward.username or forward.password:
+                pair = f"{forward.username}:{forward.password}".encode()
+                headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            more: dict[str, Any] = {"shape": http_shape(vin)} if seed else {}
+            return HttpSink(forward.servers, timeout=forward.timeout, headers=headers, **more)
+        if forward.to == "nats":
+            subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
+            stream = NatsStream(forward.stream, subjects, forward.duplicate_window)
+            return NatsSink(
+                forward.servers,
+                shape=nats_shape(vin) if seed else None,
+                stream=stream if forward.jetstream else None,
+                username=forward.username or None,
+                password=forward.password or None,
+                timeout=forward.timeout,
+            )
+    except ValueError as error:
+        raise ConfigError([f"forward.servers: {error}"]) from None
+    return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=512)
+    except OSError as error:
+        raise StartError(f"http.port: cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("evproto")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+async def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit status.
+
+    Raises:
+        ConfigError, StartError: see :meth:`Server.start`.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if asked.is_set():
+            logger.warning("ended at once")
+            logging.shutdown()
+            # What was confirmed is on the disk already.
+            os._exit(128 + number)
+        logger.info("stopping, on %s; a second one ends it at once", signal.Signals(number).name)
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        logger.debug("settings", extra=data(**describe(config)))
+        server = Server(config)
+        await server.start()
+        await asked.wait()
+        await server.stop()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    return 0

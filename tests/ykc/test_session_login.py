@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from reference.bodies import wrap
@@ -230,3 +231,44 @@ def test_the_options_of_the_login_codec_carry_over() -> None:
     platform.accept_login(0.0)
     assert platform.codec.version == "1.5"
     assert platform.codec.checksum == "either"
+
+
+OVERLAY = """\
+overlay: acme
+base: "1.6"
+frames:
+  change:
+    - frame: login_response
+      insert:
+        - after: result
+          fields: [{name: server_time, type: cp56time2a}]
+    - frame: heartbeat_response
+      insert:
+        - after: response
+          fields: [{name: shown_price, type: unit_price}]
+"""
+
+
+def test_a_dialect_may_want_more_than_a_session_knows(tmp_path: Path) -> None:
+    """Its 0x02 is the application's to make; what cannot be answered is left to it."""
+    (tmp_path / "acme.yaml").write_text(OVERLAY)
+    dialect = ykc.Dialect.load(tmp_path / "acme.yaml")
+    platform = session(sync_time=False)
+    platform.receive(login(), 0.0)
+    codec = ykc.Codec(dialect=dialect)
+    with pytest.raises(SessionError, match="0x02"):
+        platform.accept_login(0.0, codec=codec)
+    assert platform.codec.version == "1.7"
+    response = dialect.messages.LoginResponse(
+        pile_id=PILE, result=ykc.enums.LoginResult.SUCCESS, server_time=ykc.RawTime(bytes(7))
+    )
+    platform.accept_login(0.0, codec=codec, response=response)
+    assert platform.take()[1] == [wrap(0x02, bytes.fromhex(f"{PILE} 00") + bytes(7))]
+    platform.receive(heartbeat(), 1.0)
+    (received,), frames = platform.take()
+    assert frames == []
+    assert not received.served
+    platform.reply(
+        received, dialect.messages.HeartbeatResponse(pile_id=PILE, gun_no="01", shown_price=1.5), 1.0
+    )
+    assert platform.take()[1] == [wrap(0x04, bytes.fromhex(f"{PILE} 01 00 F0490200"), b"\x00\x01")]

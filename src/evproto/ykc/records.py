@@ -15,7 +15,6 @@ import msgspec
 
 from evproto.messages import EncryptedMessage, Message, UnknownMessage
 from evproto.wire.framing import HEADER_SIZE
-from evproto.ykc.messages import TransactionRecordResponse
 from evproto.ykc.session_events import MessageReceived
 from evproto.ykc.timings import RECORD_LAST_RETRY, RECORD_RETRIES, RECORD_RETRY_INTERVAL
 from evproto.ykc.vocabulary import RECORD_TYPES
@@ -135,9 +134,9 @@ class Uploads:
         for upload in self._waiting.values():
             upload.sent, upload.due, upload.resting = 0, -math.inf, False
 
-    def confirm(self, response: TransactionRecordResponse) -> list[Upload]:
-        """The records that an 0x40 is about; they are no longer kept."""
-        found = [one for one in self._waiting.values() if one.transaction_no == response.transaction_no]
+    def confirm(self, transaction_no: str) -> list[Upload]:
+        """The records that an 0x40 with this number is about; they are no longer kept."""
+        found = [one for one in self._waiting.values() if one.transaction_no == transaction_no]
         for upload in found:
             del self._waiting[upload.token]
         return found

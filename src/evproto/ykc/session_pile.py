@@ -174,28 +174,32 @@ class PileSession(Link):
     def _message(self, received: MessageReceived, now: float) -> None:
         message: Any = received.frame.message
         kind = message.frame_type
+        # Not what no layout fits or no cipher opens: there is nothing to read in it.
+        readable = isinstance(message, Message)
         if self._vocabulary.directions.get(kind) is Direction.PILE_TO_PLATFORM:
             self._not_served(received, f"0x{kind:02X} is the pile's to send")
         elif not self.logged_in:
-            if kind == LoginResponse.frame_type and received.error is None:
+            if kind == LoginResponse.frame_type and readable:
                 self._answer_to_login(message, received, now)
             else:
                 self._not_served(received, "the platform has not accepted the login")
-        elif kind == HeartbeatResponse.frame_type and received.error is None:
-            self._answered[message.gun_no] = now
-            self._missing.discard(message.gun_no)
+        elif kind == HeartbeatResponse.frame_type and readable:
+            gun_no = getattr(message, "gun_no", None)
+            if gun_no in self._answered:
+                self._answered[gun_no] = now
+                self._missing.discard(gun_no)
             self._events.append(received)
         else:
             if not self._pairing.idle:
                 received = self._paired(received, now)
             self._events.append(received)
-            if received.error is None:
+            if readable:
                 self._note(message, now)
 
     def _answer_to_login(self, message: LoginResponse, received: MessageReceived, now: float) -> None:
         self._login_deadline = _NEVER
         self._events.append(received)
-        if message.result != LoginResult.SUCCESS:
+        if getattr(message, "result", LoginResult.SUCCESS) != LoginResult.SUCCESS:
             self._close(CloseReason.LOGIN_REFUSED)
             return
         self.logged_in = True
@@ -214,14 +218,14 @@ class PileSession(Link):
         """What a message of the platform means to the session itself."""
         kind = message.frame_type
         if kind == TransactionRecordResponse.frame_type:
-            for upload in self.uploads.confirm(message):
+            for upload in self.uploads.confirm(getattr(message, "transaction_no", "")):
                 self._events.append(
                     RecordEnded(
                         token=upload.token, record=upload.record, sent=upload.sent, confirmation=message
                     )
                 )
         elif kind == BillingModelVerificationResponse.frame_type and self._billing is not None:
-            if message.result == BillingModelVerificationResult.SAME:
+            if getattr(message, "result", None) == BillingModelVerificationResult.SAME:
                 self._billing, self._billing_at = None, _NEVER
                 self._events.append(BillingModelReceived(model=None))
             else:
@@ -229,10 +233,10 @@ class PileSession(Link):
                 self._ask_for_billing_model(now)
         elif kind == BillingModelResponse.frame_type:
             self._billing, self._billing_at = None, _NEVER
-            self.billing_model_no = message.billing_model_no
+            self.billing_model_no = getattr(message, "billing_model_no", self.billing_model_no)
             self._events.append(BillingModelReceived(model=message))
         elif kind == BillingModelSettingRequest.frame_type:
-            self.billing_model_no = message.billing_model_no
+            self.billing_model_no = getattr(message, "billing_model_no", self.billing_model_no)
 
     def _not_served(self, received: MessageReceived, reason: str) -> None:
         self._events.append(

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from evproto.errors import DecodeError, EncodeError, SessionClosedError, SessionError
+from evproto.errors import DecodeError, EncodeError, EvprotoError, SessionClosedError, SessionError
 from evproto.messages import Message
 from evproto.wire.framing import Piece
 from evproto.wire.table import Direction
@@ -194,14 +194,23 @@ class PlatformSession(Link):
         """When the last heartbeat of each gun came, by gun number."""
         return {gun: when for gun, when in self._beats.items() if gun != _ANY_GUN}
 
-    def accept_login(self, now: float, codec: Codec | None = None, tariff: Tariff | None = None) -> None:
+    def accept_login(
+        self,
+        now: float,
+        codec: Codec | None = None,
+        tariff: Tariff | None = None,
+        response: Message | None = None,
+    ) -> None:
         """The pile is who it says: answer 0x02, and serve it from now on.
 
         ``codec`` and ``tariff`` are for this pile alone; without them it is
         the codec of its version (or of ``codec_for``) and the settings' tariff.
+        ``response`` is the 0x02 itself, for dialects that say more in it.
 
         Raises:
-            SessionError: no login waits.
+            SessionError: no login waits; or the dialect's 0x02 has fields that
+                only the application can fill.
+            EncodeError: the wire cannot carry the response.
         """
         waiting = self._login_that_waits()
         login, version = waiting.login, waiting.version
@@ -210,9 +219,14 @@ class PlatformSession(Link):
                 codec = self._codec_for(login, version)
             else:
                 codec = version_codec(version, self._codec)
-        self._put_login(waiting, LoginResult.SUCCESS, now)
-        self._waiting = None
+        before = self._codec
         self._use(codec)
+        try:
+            self._put_login(waiting, LoginResult.SUCCESS, response, now)
+        except EvprotoError:
+            self._use(before)
+            raise
+        self._waiting = None
         if tariff is not None:
             self.tariff = tariff
         self.login, self.pile_id, self.version = login, login.pile_id, version
@@ -232,14 +246,14 @@ class PlatformSession(Link):
         for received in held or ():
             self._serve(received, now)
 
-    def refuse_login(self, now: float) -> None:
+    def refuse_login(self, now: float, response: Message | None = None) -> None:
         """Tell the pile with 0x02 that it may not log in; ``Closing`` follows.
 
         Raises:
-            SessionError: no login waits.
+            As :meth:`accept_login`.
         """
         waiting = self._login_that_waits()
-        self._put_login(waiting, LoginResult.FAILURE, now)
+        self._put_login(waiting, LoginResult.FAILURE, response, now)
         self._waiting = None
         for received in self._held or ():
             self._not_served(received, "the login was refused")
@@ -257,12 +271,13 @@ class PlatformSession(Link):
             raise SessionError("no login waits to be accepted or refused")
         return self._waiting
 
-    def _put_login(self, waiting: LoginReceived, result: LoginResult, now: float) -> None:
-        response = self._vocabulary.make(0x02, pile_id=waiting.login.pile_id, result=result)
+    def _put_login(
+        self, waiting: LoginReceived, result: LoginResult, response: Message | None, now: float
+    ) -> None:
         if response is None:
-            raise SessionError(
-                "the dialect's 0x02 is not of pile_id and result; answer it with a codec of its own"
-            )
+            response = self._vocabulary.make(0x02, pile_id=waiting.login.pile_id, result=result)
+        if response is None:
+            raise SessionError("the dialect's 0x02 is not of pile_id and result alone: give it")
         self._put(response, waiting.frame.sequence, now)
 
     def _check_open(self) -> None:
@@ -340,7 +355,7 @@ class PlatformSession(Link):
                 self._events.append(received)
                 return
         try:
-            answered = received.error is None and self._answer(received, now)
+            answered = isinstance(message, Message) and self._answer(received, now)
         except (ValueError, EncodeError) as error:
             received = _warned(received, f"the billing model cannot be sent: {error}")
             answered = False

@@ -197,21 +197,28 @@ class ConnectedPile:
 
     # --- its login, and its end
 
-    def accept_login(self, *, codec: Codec | None = None, tariff: Tariff | None = None) -> None:
-        """Accept the login that waits.
+    def accept_login(
+        self,
+        *,
+        codec: Codec | None = None,
+        tariff: Tariff | None = None,
+        response: Message | None = None,
+    ) -> None:
+        """Accept the login that waits; ``response`` is the 0x02, for dialects that say more in it.
 
         Raises:
-            SessionError: none waits.
+            SessionError: none waits; or the policy for duplicates refuses it; or
+                the dialect's 0x02 has fields that only the application can fill.
         """
-        self._connection.accept(codec, tariff)
+        self._connection.accept(codec, tariff, response)
 
-    def refuse_login(self) -> None:
+    def refuse_login(self, *, response: Message | None = None) -> None:
         """Refuse the login that waits: the pile is told, and disconnected.
 
         Raises:
-            SessionError: none waits.
+            SessionError: none waits; or as above.
         """
-        self._session.refuse_login(self._connection.now())
+        self._session.refuse_login(self._connection.now(), response)
         self._connection.flush()
 
     def close(self, reason: str = "closed by the application") -> None:

@@ -10,6 +10,7 @@ from evproto.aio.ykc.connected import ConnectedPile, judge, unwrap
 from evproto.aio.ykc.events import Offline, Online
 from evproto.aio.ykc.link import SocketLink
 from evproto.errors import EvprotoError
+from evproto.messages import Message
 from evproto.ykc.codec import Codec
 from evproto.ykc.messages import RealtimeDataReport, TimeSyncRequest
 from evproto.ykc.session import LoggedIn, LoginReceived, MessageReceived, PlatformSession, TimeSyncDue
@@ -63,14 +64,14 @@ class Connection(SocketLink):
             return answer.current_time - request.current_time
         return dt.timedelta(0)
 
-    def accept(self, codec: Codec | None, tariff: Tariff | None) -> None:
+    def accept(self, codec: Codec | None, tariff: Tariff | None, response: Message | None) -> None:
         """Accept the login that waits; an older connection of the pile makes room.
 
         Raises:
             SessionError: no login waits, or the policy refuses it.
         """
         self._server.check_room(self)
-        self.session.accept_login(self.now(), codec, tariff)
+        self.session.accept_login(self.now(), codec, tariff, response)
         self.flush()
 
     def _rate(self) -> None:

@@ -21,6 +21,7 @@ from evproto.aio.ykc.events import Watched
 from evproto.aio.ykc.handlers import Handlers
 from evproto.aio.ykc.limits import Limits
 from evproto.errors import EvprotoError, SessionError
+from evproto.messages import Message
 from evproto.ykc.codec import Codec
 from evproto.ykc.messages import LoginRequest, RealtimeDataRequest
 from evproto.ykc.session import LoginReceived, PlatformSession, PlatformSettings
@@ -44,6 +45,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """What it is spoken to with; None: the codec of its version."""
     tariff: Tariff | None = None
     """Its billing model; None: the one in the settings."""
+    response: Message | None = None
+    """The 0x02 itself, for dialects that say more in it."""
 
 
 Verdict = bool | Admission | None
@@ -374,7 +377,7 @@ class PileServer:
 
     def _accept(self, connection: Connection, admission: Admission) -> None:
         try:
-            connection.accept(admission.codec, admission.tariff)
+            connection.accept(admission.codec, admission.tariff, admission.response)
         except EvprotoError:
             logger.exception("%s: its login could not be accepted", connection.address)
             connection.close("its login could not be accepted")

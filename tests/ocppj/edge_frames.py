@@ -236,7 +236,7 @@ EDGES = [
     Edge(
         "a CALL of what is a SEND",
         f'[2,"t1","NotifyPeriodicEventStream",{_STREAM}]',
-        refused(UNKNOWN_ACTION | {"2.1": "NotSupported"}),
+        refused(UNKNOWN_ACTION | {"2.1": "NotSupported"}, ntxcp=CALL),
     ),
     # The elements of a CALL.
     Edge("a CALL of one element", "[2]", refused(FRAME, "-1")),
@@ -256,11 +256,18 @@ EDGES = [
     Edge("white space everywhere", ' \n[ 2 ,\t"t1" , "PING" , { } ]\r\n', same("call")),
     Edge("a number for the action", '[2,"t1",5,{}]', refused(FRAME)),
     Edge("null for the action", '[2,"t1",null,{}]', refused(FRAME)),
-    Edge("an empty action", '[2,"t1","",{}]', refused(UNKNOWN_ACTION)),
-    Edge("an unknown action", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION)),
-    Edge("an action in lower case", '[2,"t1","datatransfer",{"vendorId":"a"}]', refused(UNKNOWN_ACTION)),
-    Edge("an action named Request", '[2,"t1","PINGRequest",{}]', refused(UNKNOWN_ACTION)),
-    Edge("an action of WAMP", '[2,"t1","http://example.org/Heartbeat",{}]', refused(UNKNOWN_ACTION)),
+    Edge("an empty action", '[2,"t1","",{}]', refused(UNKNOWN_ACTION, ntxcp=CALL)),
+    Edge("an unknown action", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION, ntxcp=CALL)),
+    Edge(
+        "an action in lower case",
+        '[2,"t1","datatransfer",{"vendorId":"a"}]',
+        refused(UNKNOWN_ACTION, ntxcp=CALL),
+    ),
+    Edge("an action named Request", '[2,"t1","PINGRequest",{}]', refused(UNKNOWN_ACTION, ntxcp=CALL)),
+    Edge(
+        "an action of WAMP", '[2,"t1","http://example.org/Heartbeat",{}]', refused(UNKNOWN_ACTION, ntxcp=CALL)
+    ),
+    # (ntxcp: not all of its actions are known, so the application sees what it is. It decides.)
     # The payload. null: "If there is no payload JSON allows for two different notations: null or an empty
     # object" (1.6-J section 4.2.1; part 4, section 4.1.5).
     Edge("null for an empty payload", '[2,"t1","PING",null]', same("call")),
@@ -379,7 +386,7 @@ EDGES = [
     ),
     Edge("a CALL with the id of ours", '[2,"OURS","PING",{}]', same("call"), "asked"),
     Edge("a CALL that crosses ours", '[2,"t1","PING",{}]', same("call"), "asked"),
-    Edge("a bad CALL that crosses ours", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION), "asked"),
+    Edge("a bad CALL that crosses ours", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION, ntxcp=CALL), "asked"),
     # Too late.
     Edge("the answer too late", '[3,"OURS",{"status":"Accepted"}]', same("unexpected"), "late"),
     Edge("the error too late", '[4,"OURS","InternalError","",{}]', same("unexpected"), "late"),
@@ -395,7 +402,7 @@ EDGES = [
         {version: Reaction("declined", (4, "t0", FRAME[version])) for version in VERSIONS},
         "serving",
     ),
-    Edge("a bad CALL", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION), "serving"),
+    Edge("a bad CALL", '[2,"t1","Nope",{}]', refused(UNKNOWN_ACTION, ntxcp=Reaction("later")), "serving"),
 ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import gc
+import importlib
 import json
 import math
 import tracemalloc
@@ -60,6 +62,12 @@ def heartbeat(unique_id: str) -> CallResult[Any]:
 
 def ids_of(frames: list[bytes]) -> list[str]:
     return [json.loads(frame)[1] for frame in frames]
+
+
+def test_the_example_in_the_docstring() -> None:
+    failed, tried = doctest.testmod(importlib.import_module("evproto.ocppj.session"))
+    assert tried > 5
+    assert failed == 0
 
 
 # Our calls

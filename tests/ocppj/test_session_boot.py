@@ -176,3 +176,18 @@ def test_the_rules_name_actions_that_exist(module: object, rules: object) -> Non
     for action, sends in rules.instructions.items():  # type: ignore[attr-defined]
         named |= {action} | sends
     assert named <= actions.keys()
+
+
+@both
+def test_what_the_other_side_takes(version: str) -> None:
+    """B02.FR.09, B03.FR.07: a CALLERROR SecurityError for all but BootNotification and what was asked for."""
+    unknown = BootGate(RULES[version])
+    assert unknown.takes("StopTransaction", 0), "it may have been accepted before"
+    for state in ("Pending", "Rejected"):
+        gate = gate_in(version, state, 100, now=0)
+        assert gate.takes("BootNotification", 1), "too early, but answered all the same"
+        assert not gate.takes("Heartbeat", 1)
+    gate = gate_in(version, "Pending")
+    gate.asked_for("Heartbeat", 1)
+    assert gate.takes("Heartbeat", 1)
+    assert gate_in(version, "Accepted").takes("Heartbeat", 1)

@@ -104,14 +104,17 @@ class TwoSessions(RuleBasedStateMachine):
 
     @rule(
         at=ends,
-        fresh=st.booleans(),
-        old=few_ids,
+        old=st.none() | few_ids,
+        count=st.integers(1, 5),
         timeout=st.sampled_from([None, None, 1.0, 25.0]),
         total=st.sampled_from([None, None, 2.0, 12.0]),
     )
-    def call(self, at: int, fresh: bool, old: str, timeout: float | None, total: float | None) -> None:
-        end = self.ends[at]
-        unique_id = next(self.ids) if fresh else old
+    def call(self, at: int, old: str | None, count: int, timeout: float | None, total: float | None) -> None:
+        """Calls with new ids, or one with an id that may have been used before."""
+        for unique_id in [old] if old is not None else [next(self.ids) for _ in range(count)]:
+            self.call_once(self.ends[at], unique_id, timeout, total)
+
+    def call_once(self, end: End, unique_id: str, timeout: float | None, total: float | None) -> None:
         expected = end.model.call(unique_id, self.now, timeout, total)
         payload = v21.messages.DataTransferRequest(vendor_id="a")
         try:
@@ -213,6 +216,12 @@ class TwoSessions(RuleBasedStateMachine):
         """The peer says something it should not."""
         self.arrive(at, (what % unique_id).encode())
 
+    @rule(at=ends, ids=st.lists(few_ids, max_size=7))
+    def pipeline(self, at: int, ids: list[str]) -> None:
+        """The peer asks, and asks again before it is answered."""
+        for unique_id in ids:
+            self.arrive(at, b'[2,"%b","DataTransfer",{"vendorId":"a"}]' % unique_id.encode())
+
     @rule(at=ends, kind=st.sampled_from([3, 4]), valid=st.booleans())
     def answer_out_of_thin_air(self, at: int, kind: int, valid: bool) -> None:
         """An answer to what is outstanding, whether or not the peer has seen it."""
@@ -221,9 +230,13 @@ class TwoSessions(RuleBasedStateMachine):
             frame = [3, entry["id"], payload] if kind == 3 else [4, entry["id"], "InternalError", "", {}]
             self.arrive(at, json.dumps(frame).encode())
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 3.0, 10.0, 11.0]), punctual=st.booleans())
-    def wait(self, seconds: float, punctual: bool) -> None:
-        """Time passes; an owner who is not punctual calls tick() when it is over only."""
+    @rule(
+        seconds=st.sampled_from([0.5, 1.0, 2.0, 3.0, 10.0, 11.0]),
+        ticks=st.sampled_from(["punctually", "late", "not yet"]),
+    )
+    def wait(self, seconds: float, ticks: str) -> None:
+        """Time passes, and the owner calls tick() when it should, when it is over, or not at all."""
+        punctual = ticks == "punctually"
         until = self.now + seconds
         for _ in range(50 if punctual else 0):
             # No more than some ten things have a time, each of them ends.
@@ -235,7 +248,8 @@ class TwoSessions(RuleBasedStateMachine):
         else:
             assert not punctual, "tick() at the deadline does not get past it"
         self.now = until
-        self.tick()
+        if ticks != "not yet":
+            self.tick()
 
     def tick(self) -> None:
         for end in self.ends:

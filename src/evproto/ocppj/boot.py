@@ -72,9 +72,9 @@ class BootGate:
     The state outlives connections: a station that only lost its connection
     does not boot again (part 4, section 5.4).
 
-    The same object tells the other side, which then feeds it what it answers
-    and asks for, what a station may do: ``may_send`` is what it takes from
-    the station, and :meth:`serving` what there is a point in sending.
+    The same object serves the other side, if that feeds it what it answers
+    and asks for: :meth:`takes` says what it takes from the station, and
+    :meth:`serving` what there is a point in sending.
 
     Args:
         rules: of the version.
@@ -170,6 +170,14 @@ class BootGate:
         if self.state is BootState.PENDING:
             return action in self._permits or action in self._standing
         return False
+
+    def takes(self, action: str, now: float) -> bool:
+        """Whether the other side serves this request of the station, or refuses it (B02.FR.09, B03.FR.07).
+
+        A station it knows nothing of may have been accepted before this side
+        was started, and does not say so when it connects again.
+        """
+        return action == self.rules.boot or self.state is BootState.UNKNOWN or self.may_send(action, now)
 
     def serving(self, action: str) -> Serving:
         """What the station does with this request of the other side."""

@@ -50,6 +50,20 @@ with the message id wherever the head of the frame still shows it (part 4,
 section 4.2.3: ``-1`` is for ids that cannot be read). Ids are only compared
 with those of calls that are not over yet, so an id seen on an earlier
 connection, or earlier on this one, is no error.
+
+>>> from evproto.ocpp import v16
+>>> session = RpcSession(v16.codec)
+>>> session.receive(b'[2,"7","DataTransfer",{"vendorId":"acme"}]', now=0.0)
+>>> (event,), frames = session.take()
+>>> event.call.payload.vendor_id
+'acme'
+>>> session.answer(CallResult(unique_id="7", payload={"status": "Accepted"}), now=0.1)
+>>> session.call(Call(unique_id="a", payload=v16.messages.ClearCacheRequest()), now=0.1)
+>>> session.take()[1]
+[b'[3,"7",{"status":"Accepted"}]', b'[2,"a","ClearCache",{}]']
+>>> session.tick(now=session.deadline)
+>>> session.take()[0][0].outcome
+TimedOut(sent=True)
 """
 
 from __future__ import annotations
@@ -526,9 +540,9 @@ class RpcSession:
             # Whatever it looks like in detail: the peer refused.
             try:
                 envelope = self._decode(data, self._asked, "lenient")
-            except MessageError:
-                pass
-            else:
+            except Exception:
+                envelope = None
+            if envelope is not None:
                 self._settle(envelope, now)
                 return
         if kind in (CALL_RESULT, CALL_ERROR) and unique_id in self._asked:

@@ -261,7 +261,7 @@ def test_a_recording_decodes_to_what_was_said(tmp_path: Path) -> None:
                 await running(fleet, check)
         return server, fleet
 
-    server, fleet = asyncio.run(main())
+    _, fleet = asyncio.run(main())
     result = run("decode", str(path), "--format", "jsonl")
     assert result.status == 0, result.err
     frames = [json.loads(line) for line in result.out.splitlines()]

@@ -9,7 +9,7 @@ import random
 import ssl as _ssl
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -205,7 +205,13 @@ class Pile:
 
     # --- what it can do
 
-    def on(self, *classes: type[T]) -> Callable[[H], H]:
+    @overload
+    def on(self, cls: type[T], /) -> Callable[[Callable[[Pile, T], R]], Callable[[Pile, T], R]]: ...
+
+    @overload
+    def on(self, *classes: type[Any]) -> Callable[[H], H]: ...
+
+    def on(self, *classes: type[Any]) -> Any:
         """Register a handler, called as ``handler(pile, message)``; see ``PileServer.on``.
 
         Beside messages: ``Online``, ``Offline``, ``RecordEnded``,

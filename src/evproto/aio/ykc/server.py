@@ -11,7 +11,7 @@ import ssl as _ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 
@@ -31,6 +31,7 @@ __all__ = ["Admission", "PileServer"]
 
 logger = logging.getLogger("evproto.ykc")
 
+R = TypeVar("R")
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -147,7 +148,15 @@ class PileServer:
             if connection.session.waiting is not None
         }
 
-    def on(self, *classes: type[T]) -> Callable[[H], H]:
+    @overload
+    def on(
+        self, cls: type[T], /
+    ) -> Callable[[Callable[[ConnectedPile, T], R]], Callable[[ConnectedPile, T], R]]: ...
+
+    @overload
+    def on(self, *classes: type[Any]) -> Callable[[H], H]: ...
+
+    def on(self, *classes: type[Any]) -> Any:
         """Register a handler, called as ``handler(pile, message)``, sync or async.
 
         ``classes`` are message classes; ``UnknownMessage`` and

@@ -13,9 +13,11 @@ that msgspec does not do.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -162,14 +164,18 @@ def bare(case: str) -> Callable[[bytes], Any]:
 
 
 @pytest.mark.parametrize("version", ["v16", "v201", "v21"])
-def test_importing_a_version_takes_less_than_100_ms(version: str) -> None:
+def test_importing_a_version_takes_less_than_100_ms(version: str, tmp_path: Path) -> None:
     """Processor time of a process of its own, the best of several: what disturbs only makes it slower."""
     code = (
         f"import time; began = time.process_time(); import evproto.ocpp.{version}\n"
         "print(time.process_time() - began)"
     )
     command = [sys.executable, "-c", code]
-    times = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(10)]
+    # The first run compiles.
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    runs = [subprocess.run(command, env=env, capture_output=True, check=True) for _ in range(10)]
+    times = [float(run.stdout) for run in runs]
     print(f"\nimport of {version}: {min(times) * 1000:.0f} ms")
     assert min(times) < 0.1
 

@@ -75,6 +75,7 @@ class Part:
         "_read_tenths",
         "_read_times",
         "_read_uris",
+        "_special",
         "_timed",
         "action",
         "check",
@@ -100,6 +101,7 @@ class Part:
         self._read_times = [reader(path) for path in shape.times]
         self._read_tenths = [reader(path) for path in shape.tenths]
         self._read_anything = [reader(path) for path in shape.anything]
+        self._special = bool(shape.anything or shape.sent_as)
         self._read_uris = [reader(path) for path in shape.uris]
         self.decode: Callable[[bytes], Payload] = _decoder(shape.type)
         """The message in bytes, to be checked yet; raises one of :data:`REFUSALS`."""
@@ -162,8 +164,14 @@ class Part:
         if (found := not_finite(values)) is not None:
             raise found
 
-    def _converted(self, payload: Any) -> Any:
-        """The same payload, with members that may be a text or an integer as what is to be sent."""
+    def _prepared(self, payload: Any) -> Any:
+        """The same payload, with members that may be a text or an integer as what is to be sent.
+
+        Raises:
+            NotFiniteError: a member of any type has a number in it that JSON has not.
+        """
+        if self._read_anything:
+            self._test_anything(payload)
         if not isinstance(payload, Payload):
             return payload
         changed: dict[str, Any] = {}
@@ -195,10 +203,8 @@ class Part:
 
         What has a type is not looked at; raises one of :data:`REFUSALS`, or TypeError.
         """
-        if self.shape.sent_as:
-            payload = self._converted(payload)
-        if self._read_anything:
-            self._test_anything(payload)
+        if self._special:
+            payload = self._prepared(payload)
         body = encode_json(payload)
         if not self._timed or unusual_date_time(body) is None:
             return body
@@ -206,10 +212,8 @@ class Part:
 
     def encode_checked(self, payload: Any, digits: int) -> bytes:
         """The same, if it is valid; raises one of :data:`REFUSALS`, or TypeError."""
-        if self.shape.sent_as:
-            payload = self._converted(payload)
-        if self._read_anything:
-            self._test_anything(payload)
+        if self._special:
+            payload = self._prepared(payload)
         body = encode_json(payload)
         if self._timed:
             if unusual_date_time(body) is None and self.check is _test_times:

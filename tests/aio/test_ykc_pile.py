@@ -14,7 +14,7 @@ import trustme
 from reference.bodies import wrap
 from ykc.vectors import VECTORS
 
-from aio.ykc_raw import PATIENCE, PILE, Heard, RawPile, eventually, run, serving
+from aio.ykc_raw import LOOPS, PATIENCE, PILE, Heard, RawPile, eventually, run, serving
 from evproto.aio.ykc import Backoff, ConnectedPile, Offline, Online, Pile, PileServer, Watched
 from evproto.errors import CallTimeoutError, ConnectionLostError, EncodeError, SessionClosedError
 from evproto.messages import UnknownMessage
@@ -32,6 +32,13 @@ from evproto.ykc.messages import (
 from evproto.ykc.records import RetryRule, Uploads
 from evproto.ykc.session import MessageReceived, PileSettings, PlatformSettings, RecordEnded
 from evproto.ykc.tariff import Price, Tariff, periods
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop(request: pytest.FixtureRequest) -> str:
+    """The test runs once on each kind of loop."""
+    return str(request.param)
+
 
 QUIET = PlatformSettings(sync_time=False)
 QUICK = Backoff(first=0.01, most=0.05)
@@ -75,7 +82,7 @@ def confirm(pile: ConnectedPile, received: MessageReceived) -> TransactionRecord
     )
 
 
-def test_commands_reach_handlers_and_requests_are_answered() -> None:
+def test_commands_reach_handlers_and_requests_are_answered(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
 
@@ -118,10 +125,10 @@ def test_commands_reach_handlers_and_requests_are_answered() -> None:
             with pytest.raises(CallTimeoutError):
                 await pile.call(RECORD, 0.01)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_it_beats_and_asks_about_its_billing_model() -> None:
+def test_it_beats_and_asks_about_its_billing_model(loop: str) -> None:
     tariff = Tariff(
         billing_model_no="0102",
         prices={rate: Price(energy="1.2", service="0.4") for rate in enums.TariffRate},  # type: ignore[arg-type]
@@ -146,10 +153,10 @@ def test_it_beats_and_asks_about_its_billing_model() -> None:
             assert pile.session is not None
             assert pile.session.billing_model_no == "0102"
 
-    run(main())
+    run(main(), loop)
 
 
-def test_it_comes_back_after_a_lost_connection() -> None:
+def test_it_comes_back_after_a_lost_connection(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         events = Heard()
@@ -166,10 +173,10 @@ def test_it_comes_back_after_a_lost_connection() -> None:
             assert pile.is_online
             pile.send(RECORD)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_it_waits_for_a_platform_that_is_not_there_yet() -> None:
+def test_it_waits_for_a_platform_that_is_not_there_yet(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         port = await server.start()
@@ -184,10 +191,10 @@ def test_it_waits_for_a_platform_that_is_not_there_yet() -> None:
             await pile.online(PATIENCE)
             await server.close()
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_refused_pile_tries_again_with_growing_pauses() -> None:
+def test_a_refused_pile_tries_again_with_growing_pauses(loop: str) -> None:
     async def main() -> None:
         times: list[float] = []
 
@@ -202,7 +209,7 @@ def test_a_refused_pile_tries_again_with_growing_pauses() -> None:
             waits = [later - earlier for earlier, later in itertools.pairwise(times)]
             assert [wait > 0.05 * 2**index for index, wait in enumerate(waits)] == [True] * 4
 
-    run(main())
+    run(main(), loop)
 
 
 def test_back_off() -> None:
@@ -211,7 +218,7 @@ def test_back_off() -> None:
     assert (backoff.wait(1, 0.0), backoff.wait(1, 1.0)) == (0.5, 1.5)
 
 
-def test_once_is_once() -> None:
+def test_once_is_once(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, authenticate=lambda pile, login: False)
         async with serving(server) as port, running(port, backoff=None) as pile:
@@ -219,20 +226,20 @@ def test_once_is_once() -> None:
                 await pile.online(PATIENCE)
             await asyncio.wait_for(pile.offline(), PATIENCE)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_online_times_out() -> None:
+def test_online_times_out(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, auto_login=False)
         async with serving(server) as port, running(port) as pile:
             with pytest.raises(TimeoutError):
                 await pile.online(0.05)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_record_is_uploaded_until_it_is_confirmed() -> None:
+def test_a_record_is_uploaded_until_it_is_confirmed(loop: str) -> None:
     """Neither a lost connection nor silence loses it; the platform sees the same record each time."""
 
     async def main() -> None:
@@ -257,10 +264,10 @@ def test_a_record_is_uploaded_until_it_is_confirmed() -> None:
             assert len(uploads) == 0
             await ended.count(1)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_records_can_be_kept_without_a_connection() -> None:
+def test_records_can_be_kept_without_a_connection(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         heard = Heard()
@@ -282,10 +289,10 @@ def test_records_can_be_kept_without_a_connection() -> None:
                 await pile.close()
             assert len(uploads) == 1
 
-    run(main())
+    run(main(), loop)
 
 
-def test_it_leaves_a_platform_that_does_not_answer_its_heartbeats() -> None:
+def test_it_leaves_a_platform_that_does_not_answer_its_heartbeats(loop: str) -> None:
     async def main() -> None:
         logins = 0
         done = asyncio.Event()
@@ -306,10 +313,10 @@ def test_it_leaves_a_platform_that_does_not_answer_its_heartbeats() -> None:
         async with listening, running(listening.sockets[0].getsockname()[1], settings=settings):
             await asyncio.wait_for(done.wait(), PATIENCE)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_its_frames_can_be_watched_and_made_wrong() -> None:
+def test_its_frames_can_be_watched_and_made_wrong(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         frames: list[Watched] = []
@@ -331,10 +338,10 @@ def test_its_frames_can_be_watched_and_made_wrong() -> None:
             finally:
                 await pile.close()
 
-    run(main())
+    run(main(), loop)
 
 
-def test_tls() -> None:
+def test_tls(loop: str) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("piles.example").configure_cert(context)
@@ -349,10 +356,10 @@ def test_tls() -> None:
             async with running(port, ssl=trusting, server_hostname="other.example") as pile:
                 await eventually(lambda: "certificate" in pile.closed.lower())
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_pile_is_started_once_and_may_be_closed_twice() -> None:
+def test_a_pile_is_started_once_and_may_be_closed_twice(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         async with serving(server) as port, running(port) as pile:
@@ -365,4 +372,4 @@ def test_a_pile_is_started_once_and_may_be_closed_twice() -> None:
             await pile.start()
             await pile.online(PATIENCE)
 
-    run(main())
+    run(main(), loop)

@@ -13,7 +13,19 @@ import pytest
 import trustme
 from reference.bodies import wrap
 
-from aio.ykc_raw import PATIENCE, PILE, Heard, RawPile, connected, eventually, heartbeat, login, run, serving
+from aio.ykc_raw import (
+    LOOPS,
+    PATIENCE,
+    PILE,
+    Heard,
+    RawPile,
+    connected,
+    eventually,
+    heartbeat,
+    login,
+    run,
+    serving,
+)
 from evproto import ykc
 from evproto.aio.ykc import Admission, ConnectedPile, Limits, Offline, Online, PileServer, Watched
 from evproto.errors import (
@@ -42,6 +54,13 @@ from evproto.ykc.session import (
     PlatformSettings,
     RequestEnded,
 )
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop(request: pytest.FixtureRequest) -> str:
+    """The test runs once on each kind of loop."""
+    return str(request.param)
+
 
 QUIET = PlatformSettings(sync_time=False)
 OTHER = "32010200000001"
@@ -80,7 +99,7 @@ async def online_pile(server: PileServer, raw: RawPile, pile_id: str = PILE) -> 
 # --- calls and handlers
 
 
-def test_a_call_is_answered() -> None:
+def test_a_call_is_answered(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         async with serving(server) as port, connected(port) as raw:
@@ -98,10 +117,10 @@ def test_a_call_is_answered() -> None:
             await raw.send(stop_answer(number))
             assert (await exchange).raw == stop_answer(number)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_call_without_an_answer_times_out_and_the_answer_goes_to_handlers() -> None:
+def test_a_call_without_an_answer_times_out_and_the_answer_goes_to_handlers(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         heard, ended = Heard(), Heard()
@@ -117,10 +136,10 @@ def test_a_call_without_an_answer_times_out_and_the_answer_goes_to_handlers() ->
             assert late.late
             assert len(ended.all) == 1
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_call_ends_with_its_connection() -> None:
+def test_a_call_ends_with_its_connection(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         async with serving(server) as port:
@@ -137,10 +156,10 @@ def test_a_call_ends_with_its_connection() -> None:
                     await use()
             pile.close()
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_cancelled_call_leaves_nothing_behind() -> None:
+def test_a_cancelled_call_leaves_nothing_behind(loop: str) -> None:
     async def main() -> None:
         server = PileServer(PlatformSettings(sync_time=False, max_requests=1))
         async with serving(server) as port, connected(port) as raw:
@@ -156,10 +175,10 @@ def test_a_cancelled_call_leaves_nothing_behind() -> None:
             await raw.send(stop_answer((await raw.frame())[2:4]))
             assert (await again).result is enums.FailureSuccess.SUCCESS
 
-    run(main())
+    run(main(), loop)
 
 
-def test_an_answer_that_cannot_be_read_is_an_error_of_the_call() -> None:
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_call(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         async with serving(server) as port, connected(port) as raw:
@@ -169,11 +188,11 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_the_call() -> None:
             with pytest.raises(BodyLengthError):
                 await call
 
-    run(main())
+    run(main(), loop)
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_what_a_handler_returns_is_the_answer(plain: bool) -> None:
+def test_what_a_handler_returns_is_the_answer(plain: bool, loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
 
@@ -192,10 +211,10 @@ def test_what_a_handler_returns_is_the_answer(plain: bool) -> None:
             assert answer[2:6] == b"\x04\0\0\x32"
             assert server.failures == 0
 
-    run(main())
+    run(main(), loop)
 
 
-def test_handlers_run_one_at_a_time_in_order_and_answers_pass_them_by() -> None:
+def test_handlers_run_one_at_a_time_in_order_and_answers_pass_them_by(loop: str) -> None:
     """A handler waits for an answer that comes behind messages which wait for the handler."""
 
     async def main() -> None:
@@ -228,10 +247,10 @@ def test_handlers_run_one_at_a_time_in_order_and_answers_pass_them_by() -> None:
             await asyncio.wait_for(done.wait(), PATIENCE)
         assert order == ["start begins", "start ends", "data 01", "data 02", "data 03"]
 
-    run(main())
+    run(main(), loop)
 
 
-def test_handlers_of_different_piles_do_not_wait_for_each_other() -> None:
+def test_handlers_of_different_piles_do_not_wait_for_each_other(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         release, entered = asyncio.Event(), asyncio.Event()
@@ -253,10 +272,10 @@ def test_handlers_of_different_piles_do_not_wait_for_each_other() -> None:
             release.set()
             assert (await first.frame())[5] == 0x32
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_failing_handler_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_handler_hurts_nobody(caplog: pytest.LogCaptureFixture, loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
 
@@ -284,13 +303,13 @@ def test_a_failing_handler_hurts_nobody(caplog: pytest.LogCaptureFixture) -> Non
             await eventually(lambda: server.failures == 4)
 
     with caplog.at_level(logging.ERROR, "evproto.ykc"):
-        run(main())
+        run(main(), loop)
     assert "StartRequest (0x31) failed" in caplog.text
     assert "ChargingEnd (0x19) failed" in caplog.text
     assert "0x13 was not sent" in caplog.text
 
 
-def test_records_of_every_layout_reach_the_record_handler() -> None:
+def test_records_of_every_layout_reach_the_record_handler(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         heard, unknown = Heard(), Heard()
@@ -315,13 +334,13 @@ def test_records_of_every_layout_reach_the_record_handler() -> None:
             ]
             assert [one.frame_type for one in unknown.all] == [0x3B, 0x3D]
 
-    run(main())
+    run(main(), loop)
 
 
 # --- logins
 
 
-def test_logins_are_judged_by_a_coroutine_that_may_give_a_codec() -> None:
+def test_logins_are_judged_by_a_coroutine_that_may_give_a_codec(loop: str) -> None:
     own = ykc.Codec("1.5")
 
     async def judge(pile: ConnectedPile, login: LoginReceived) -> Admission | bool:
@@ -336,10 +355,10 @@ def test_logins_are_judged_by_a_coroutine_that_may_give_a_codec() -> None:
             await other.send(login(OTHER))
             assert await other.ended() == wrap(0x02, bytes.fromhex(f"{OTHER} 01"))
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_failing_judge_refuses(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_judge_refuses(caplog: pytest.LogCaptureFixture, loop: str) -> None:
     def judge(pile: ConnectedPile, login: LoginReceived) -> bool:
         raise KeyError(login.login.pile_id)
 
@@ -349,11 +368,11 @@ def test_a_failing_judge_refuses(caplog: pytest.LogCaptureFixture) -> None:
             await raw.send(login())
             assert await raw.ended() == wrap(0x02, bytes.fromhex(f"{PILE} 01"))
 
-    run(main())
+    run(main(), loop)
     assert "judging its login failed" in caplog.text
 
 
-def test_logins_may_wait_for_the_application() -> None:
+def test_logins_may_wait_for_the_application(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, auto_login=False)
         heard = Heard()
@@ -372,10 +391,10 @@ def test_logins_may_wait_for_the_application() -> None:
             with pytest.raises(SessionError):
                 server.piles[PILE].accept_login()
 
-    run(main())
+    run(main(), loop)
 
 
-def test_time_is_set_after_the_login() -> None:
+def test_time_is_set_after_the_login(loop: str) -> None:
     moment = dt.datetime(2020, 3, 16, 9, 14, 47, tzinfo=dt.UTC)
 
     async def main() -> None:
@@ -390,14 +409,14 @@ def test_time_is_set_after_the_login() -> None:
             await raw.send(wrap(0x55, bytes.fromhex(f"{PILE} 98B70F11100314"), number))
             assert await sync == dt.timedelta(minutes=1)
 
-    run(main())
+    run(main(), loop)
 
 
 # --- duplicates
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_an_older_connection_is_probed(alive: bool) -> None:
+def test_an_older_connection_is_probed(alive: bool, loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, duplicates="probe", probe_timeout=20 if alive else 0.05)
         events = Heard()
@@ -422,10 +441,10 @@ def test_an_older_connection_is_probed(alive: bool) -> None:
                 assert server.piles[PILE] is not first
                 assert len(server.connections) == 1
 
-    run(main())
+    run(main(), loop)
 
 
-def test_the_newest_may_win_at_once_or_never() -> None:
+def test_the_newest_may_win_at_once_or_never(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, duplicates="newest")
         async with serving(server) as port, connected(port) as old, connected(port) as new:
@@ -441,10 +460,10 @@ def test_the_newest_may_win_at_once_or_never() -> None:
             assert await new.ended() == wrap(0x02, bytes.fromhex(f"{PILE} 01"))
             assert server.piles[PILE] is first
 
-    run(main())
+    run(main(), loop)
 
 
-def test_logging_in_again_on_the_same_connection_replaces_nothing() -> None:
+def test_logging_in_again_on_the_same_connection_replaces_nothing(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         events = Heard()
@@ -456,23 +475,23 @@ def test_logging_in_again_on_the_same_connection_replaces_nothing() -> None:
             assert [(event.again, event.replaced) for event in events.all] == [(False, False), (True, False)]
             assert server.piles[PILE] is pile
 
-    run(main())
+    run(main(), loop)
 
 
 # --- limits
 
 
-def test_who_does_not_log_in_is_disconnected() -> None:
+def test_who_does_not_log_in_is_disconnected(loop: str) -> None:
     async def main() -> None:
         server = PileServer(PlatformSettings(login_timeout=0.05))
         async with serving(server) as port, connected(port) as raw:
             assert await raw.ended() == b""
             await eventually(lambda: not server.connections)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_silent_pile_goes_offline() -> None:
+def test_a_silent_pile_goes_offline(loop: str) -> None:
     async def main() -> None:
         settings = PlatformSettings(sync_time=False, heartbeat_interval=0.02, heartbeat_grace=0.02)
         server = PileServer(settings)
@@ -487,10 +506,10 @@ def test_a_silent_pile_goes_offline() -> None:
             assert events.all[1].reason == "heartbeats missed"
             assert not server.piles
 
-    run(main())
+    run(main(), loop)
 
 
-def test_an_idle_connection_is_closed() -> None:
+def test_an_idle_connection_is_closed(loop: str) -> None:
     async def main() -> None:
         server = PileServer(
             PlatformSettings(sync_time=False, liveness="none"), limits=Limits(idle_timeout=0.05)
@@ -499,10 +518,10 @@ def test_an_idle_connection_is_closed() -> None:
             await raw.log_in()
             assert await raw.ended() == b""
 
-    run(main())
+    run(main(), loop)
 
 
-def test_connections_are_counted_by_address() -> None:
+def test_connections_are_counted_by_address(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, limits=Limits(max_per_address=2))
         async with serving(server) as port, connected(port) as first, connected(port) as second:
@@ -520,10 +539,10 @@ def test_connections_are_counted_by_address() -> None:
             async with connected(port) as second:
                 assert await second.ended() == b""
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_flood_is_slowed_down_and_nothing_is_lost() -> None:
+def test_a_flood_is_slowed_down_and_nothing_is_lost(loop: str) -> None:
     """What is more than may come in a window is taken in when the window has passed."""
 
     async def main() -> None:
@@ -542,10 +561,10 @@ def test_a_flood_is_slowed_down_and_nothing_is_lost() -> None:
             # 34 kB in turns of 4 kB: nine turns, each of which uses up a window.
             assert loop.time() - begun > 7 * 0.2
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_pile_that_does_not_read_is_disconnected_and_slows_nobody() -> None:
+def test_a_pile_that_does_not_read_is_disconnected_and_slows_nobody(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, limits=Limits(frame_rate=1e9, write_buffer=8192, write_timeout=1.0))
         async with serving(server) as port, connected(port) as other:
@@ -572,10 +591,10 @@ def test_a_pile_that_does_not_read_is_disconnected_and_slows_nobody() -> None:
         while True:
             await loop.sock_sendall(deaf, block)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_slow_handlers_push_back_on_their_own_pile_only() -> None:
+def test_slow_handlers_push_back_on_their_own_pile_only(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET, limits=Limits(frame_rate=1e9, max_queued=8))
         release = asyncio.Event()
@@ -602,13 +621,13 @@ def test_slow_handlers_push_back_on_their_own_pile_only() -> None:
             assert seen == list(range(5000))
             assert pile.online
 
-    run(main())
+    run(main(), loop)
 
 
 # --- watching, TLS, shutdown
 
 
-def test_every_frame_can_be_watched() -> None:
+def test_every_frame_can_be_watched(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         heard = Heard()
@@ -637,10 +656,10 @@ def test_every_frame_can_be_watched() -> None:
             await raw.frame_of(0x04)
             assert len(heard.all) == 7
 
-    run(main())
+    run(main(), loop)
 
 
-def test_a_failing_watcher_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_watcher_hurts_nobody(caplog: pytest.LogCaptureFixture, loop: str) -> None:
     async def main() -> None:
         def watcher(pile: ConnectedPile, watched: Watched) -> None:
             raise KeyError
@@ -650,11 +669,11 @@ def test_a_failing_watcher_hurts_nobody(caplog: pytest.LogCaptureFixture) -> Non
         async with serving(server) as port, connected(port) as raw:
             await raw.log_in()
 
-    run(main())
+    run(main(), loop)
     assert "a watcher failed" in caplog.text
 
 
-def test_tls_beside_plain_tcp() -> None:
+def test_tls_beside_plain_tcp(loop: str) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -678,10 +697,10 @@ def test_tls_beside_plain_tcp() -> None:
                 await stranger.ended()
             await eventually(lambda: not server.connections)
 
-    run(main())
+    run(main(), loop)
 
 
-def test_closing_lets_handlers_finish() -> None:
+def test_closing_lets_handlers_finish(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         entered, release = asyncio.Event(), asyncio.Event()
@@ -711,10 +730,10 @@ def test_closing_lets_handlers_finish() -> None:
         assert not server.piles
         assert not server.connections
 
-    run(main())
+    run(main(), loop)
 
 
-def test_closing_does_not_wait_for_handlers_for_ever() -> None:
+def test_closing_does_not_wait_for_handlers_for_ever(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         entered = asyncio.Event()
@@ -733,7 +752,7 @@ def test_closing_does_not_wait_for_handlers_for_ever() -> None:
                 await server.close(drain=0.01)
             assert [frame[5] for frame in frames_of(await raw.ended())] == [0x36]
 
-    run(main())
+    run(main(), loop)
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -745,17 +764,17 @@ def frames_of(data: bytes) -> list[bytes]:
     return frames
 
 
-def test_a_server_may_be_started_again() -> None:
+def test_a_server_may_be_started_again(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         for _ in range(2):
             async with serving(server) as port, connected(port) as raw:
                 await raw.log_in()
 
-    run(main())
+    run(main(), loop)
 
 
-def test_what_is_known_of_a_pile() -> None:
+def test_what_is_known_of_a_pile(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
         before = dt.datetime.now().timestamp()
@@ -776,4 +795,4 @@ def test_what_is_known_of_a_pile() -> None:
             assert await raw.ended() != b"x"
         assert "enough" in repr(pile)
 
-    run(main())
+    run(main(), loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from reference.bodies import quick_checksum, wrap
@@ -16,9 +16,17 @@ PATIENCE = 30.0
 """How long anything that must happen may take; machines are slow at times."""
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a test, for two minutes at most."""
-    asyncio.run(asyncio.wait_for(main, 120))
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {"asyncio": None}
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+def run(main: Coroutine[Any, Any, None], loop: str = "asyncio") -> None:
+    """Run a test on a kind of loop, for two minutes at most."""
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(asyncio.wait_for(main, 120))
 
 
 def login(pile: str = PILE, version: int = 0x10, sequence: bytes = b"\0\0") -> bytes:
@@ -130,6 +138,3 @@ async def eventually(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-Handler = Callable[[Any, Any], Awaitable[Any]]

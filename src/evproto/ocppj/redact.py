@@ -11,10 +11,11 @@ and in those that follow for a while.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from evproto.ocppj.envelopes import Deviation, Steps
 from evproto.ocppj.formats import is_date_time
 from evproto.spec.actions import Schema, load_actions
 
-__all__ = ["HIDDEN", "Memory", "Redacted", "Redactor"]
+__all__ = ["HIDDEN", "Memory", "Redacted", "Redactor", "mask"]
 
 HIDDEN: Final = "***"
 """What stands in place of a hidden value."""
@@ -97,10 +98,14 @@ _ABOUT_NAMES: Final = frozenset({"required", "additionalProperties", "duplicate"
 """What is broken whatever the value is; the sentences about it have none."""
 _SHORTEST: Final = 4
 """Characters of a hidden value that are enough to look for it elsewhere."""
+_LEAST_NUMBER: Final = 6
+"""The same of numbers, which may well be other numbers."""
+_MOST_WORDS: Final = 50
 _LONG: Final = 64
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z_]{1,50}")
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_]{1,50}[0-9]{0,2}")
-_CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s\"'@<>]+@")
+_WORD: Final = re.compile(r"[A-Za-z0-9_.+\-]{6,}")
+_CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?P<value>[^/\s\"'@<>]+)@")
+_NOTHING: Final = frozenset({"", "null", "none", "true", "false", "basic", "bearer", "unknown"})
 _NAMES = (
     r"id[_ -]?tags?|id[_ -]?tokens?"
     r"|parent[_ -]?id[_ -]?tag|token|rfid|card(?:[_ -]?(?:no|number|id))?|uid|vin|evcc[_ -]?id|e-?maid"
@@ -110,7 +115,7 @@ _NAMES = (
 )
 _SAID: Final = re.compile(
     rf"""(?<![A-Za-z0-9])((?:\w{{0,24}}[_.-])?(?:{_NAMES})\\*["']?\s{{0,3}}[:=]\s{{0,3}}(?:(?:basic|bearer)\s+)?)"""
-    r"""(\\*["'][^"']*["']?|[^\s"',;&)}\]]+)""",
+    r"""(?P<value>\\*["'][^"']*["']?|[^\s"',;&)}\]]+)""",
     re.IGNORECASE,
 )
 _LONG_BASE64: Final = re.compile(
@@ -127,13 +132,18 @@ class Redacted(msgspec.Struct, frozen=True):
 
     Attributes:
         value: the frame as JSON; None if it is not JSON.
-        raw: its text.
         needles: what was hidden, to be looked for elsewhere.
+        text: the frame, if it is not JSON.
     """
 
     value: Any
-    raw: str
     needles: tuple[str, ...]
+    text: str = ""
+
+    @property
+    def raw(self) -> str:
+        """The frame as text."""
+        return self.text if self.value is None else dumped(self.value)
 
 
 class Redactor:
@@ -151,6 +161,17 @@ class Redactor:
             *(action.response for action in loaded.actions.values() if action.response is not None),
         ]:
             self._learn(schema)
+        self._words = frozenset(word.lower() for word in self._vocabulary())
+
+    def _vocabulary(self) -> Iterator[str]:
+        """The words of the protocol: they are hidden where they stand in for something, but nowhere else."""
+        yield from self._known
+        yield from self._actions
+        yield from self._dialect.error_codes
+        for schemas in self._known.values():
+            for schema in schemas:
+                yield from schema.get("enum", ())
+                yield from self._resolved(schema.get("items", {}))[0].get("enum", ())
 
     def _learn(self, schema: Schema) -> None:
         for name, member in schema.get("properties", {}).items():
@@ -175,7 +196,7 @@ class Redactor:
         return self._broken(text)
 
     def _readable(self, text: str, value: list[Any], action: str) -> Redacted:
-        hider = _Hider()
+        hider = _Hider(self._words, self._known)
         kind, rest = value[0], value[1:]
         out: list[Any] = [kind if type(kind) is int else hider.hide(kind)]
         if rest:
@@ -194,7 +215,7 @@ class Redactor:
         out += [hider.all(element) for element in value[len(out) :]]
         hider.all_given_twice(text)
         masked = mask(out, hider.needles)
-        return Redacted(masked, _dumped(masked), tuple(hider.needles))
+        return Redacted(masked, tuple(hider.needles))
 
     def _payload(self, value: Any, action: str, part: str, hider: _Hider) -> Any:
         schema = self._dialect.schemas.get((action, part))
@@ -215,7 +236,7 @@ class Redactor:
             for key, member in value.items():
                 inner = members.get(key)
                 if inner is None:
-                    made[_shown_name(key)] = hider.all(member)
+                    made[hider.name(key)] = hider.all(member)
                     continue
                 secret = (
                     hidden
@@ -226,7 +247,7 @@ class Redactor:
                 if key == "customData" and isinstance(member, dict):
                     vendor = member.get("vendorId")
                     made[key] = {
-                        (_shown_name(one)): vendor
+                        (hider.name(one)): vendor
                         if one == "vendorId" and isinstance(vendor, str)
                         else hider.all(of)
                         for one, of in member.items()
@@ -245,7 +266,7 @@ class Redactor:
         """A payload nobody knows the schema of: shown is what can be no name, number or text of anybody."""
         if isinstance(value, dict):
             return {
-                _shown_name(key): (
+                hider.name(key): (
                     hider.all(member)
                     if key in SECRET_MEMBERS or key not in self._known
                     else self._untyped(member, self._known[key], hider)
@@ -259,7 +280,7 @@ class Redactor:
 
     def _broken(self, text: str) -> Redacted:
         """A frame that is not JSON: shown are its head, and names that are known."""
-        needles: dict[str, None] = {}
+        hider = _Hider(self._words, self._known)
         strings = 0
 
         def replace(match: re.Match[str]) -> str:
@@ -268,19 +289,17 @@ class Redactor:
             if rest is not None:
                 if rest in ("true", "false", "null") or (not strings and rest.isdecimal() and len(rest) < 3):
                     return rest
-                needles.update(dict.fromkeys(_spellings(rest)))
-                return HIDDEN
+                return hider.hide(rest) if not rest.isdecimal() else hider.hide(int(rest[:40]))
             strings += 1
             body, colon = match["body"], match["colon"] or ""
             whole = match["end"] == '"'
             known = body in self._known if colon else strings == 2 and body in self._actions
             if whole and (known or (strings == 1 and len(body) <= self._dialect.id_length)):
                 return match[0]
-            needles.update(dict.fromkeys(_spellings(body)))
-            return HIDDEN + colon
+            return hider.hide(body) + colon
 
         raw = _PIECE.sub(replace, text)
-        return Redacted(None, raw, tuple(needles))
+        return Redacted(None, tuple(hider.needles), raw)
 
     # Deviations
 
@@ -303,12 +322,12 @@ class Redactor:
         where = f"{found.action}: " if _PLAIN_WORD.fullmatch(found.action) else ""
         return f"{where}{path or 'the frame'} breaks {found.keyword} (value not shown)"
 
-    @staticmethod
-    def path(found: Deviation) -> str:
+    def path(self, found: Deviation) -> str:
         """The path of a deviation; hidden if there are names in it that may be something else."""
-        if all(isinstance(step, int) or _PLAIN_NAME.fullmatch(step) for step in found.steps):
-            return found.path
-        return HIDDEN
+        for step in found.steps:
+            if not isinstance(step, int) and step not in self._known and not _PLAIN_WORD.fullmatch(step):
+                return HIDDEN
+        return found.path
 
 
 class Memory:
@@ -326,21 +345,29 @@ class Memory:
         while len(self._needles) > self._most:
             self._needles.popitem(last=False)
 
-    def mask(self, text: str) -> str:
-        """``text`` without anything that was hidden lately."""
-        return str(mask(text, self._needles)) if text else text
+    def mask(self, value: Any) -> Any:
+        """A text, or the texts in JSON, without anything that was hidden lately."""
+        # Most of what was hidden is not there: one look at the whole does for all texts in it.
+        text = (value if isinstance(value, str) else dumped(value)).lower()
+        there = [needle for needle in self._needles if needle in text or '"' in needle or "\\" in needle]
+        return mask(value, there) if there else value
 
-    def context(self, text: str) -> str:
+    def context(self, text: str, needles: Iterable[str] = ()) -> str:
         """What stands around a frame: also without what calls itself a tag, a password or the like."""
         if not text:
             return text
+        for match in itertools.chain(_SAID.finditer(text), _CREDENTIALS.finditer(text)):
+            value = match["value"].strip("\\\"'")
+            if value.lower() not in _NOTHING:
+                self.add(_spellings(value))
         text = _CREDENTIALS.sub(rf"\1{HIDDEN}@", _LONG_BASE64.sub(HIDDEN, text))
-        return self.mask(_SAID.sub(_hidden_value, text))
+        shown: str = self.mask(mask(_SAID.sub(_hidden_value, text), needles))
+        return shown
 
 
 def _hidden_value(match: re.Match[str]) -> str:
     """The value of ``name=value`` hidden, its quotes kept."""
-    value = match[2]
+    value = match["value"]
     begin = re.match(r"""\\*["']""", value)
     if begin is None:
         return f"{match[1]}{HIDDEN}"
@@ -369,12 +396,26 @@ def mask(value: Any, needles: Iterable[str]) -> Any:
 class _Hider:
     """Replaces values, and remembers them."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Container[str], known: Container[str]) -> None:
+        self._words = words
+        self._known = known
         self.needles: dict[str, None] = {}
+
+    def name(self, name: str) -> str:
+        """The name of a member; one that is nobody's word and looks like a number is hidden."""
+        if name in self._known or _PLAIN_WORD.fullmatch(name):
+            return name
+        return self.hide(name)
 
     def hide(self, value: Any) -> str:
         """A value that must not be shown."""
-        self.needles.update(dict.fromkeys(_spellings(value if isinstance(value, str) else json.dumps(value))))
+        if isinstance(value, str):
+            if value.lower() not in self._words and not is_date_time(value):
+                self.needles.update(dict.fromkeys(_spellings(value)))
+        else:
+            text = json.dumps(value)
+            if len(text) >= _LEAST_NUMBER:
+                self.needles[text] = None
         return HIDDEN
 
     def leaf(self, value: Any) -> Any:
@@ -384,7 +425,7 @@ class _Hider:
     def all(self, value: Any) -> Any:
         """Everything in a value."""
         if isinstance(value, dict):
-            return {_shown_name(key): self.all(member) for key, member in value.items()}
+            return {self.name(key): self.all(member) for key, member in value.items()}
         if isinstance(value, list):
             return [self.all(entry) for entry in value]
         return self.leaf(value)
@@ -394,7 +435,7 @@ class _Hider:
         if not isinstance(value, str) or "@" not in value:
             return value
         for match in _CREDENTIALS.finditer(value):
-            self.hide(match[0][len(match[1]) : -1])
+            self.hide(match["value"])
         return _CREDENTIALS.sub(rf"\1{HIDDEN}@", value)
 
     def all_given_twice(self, text: str) -> None:
@@ -417,17 +458,13 @@ def _spellings(value: str) -> Iterator[str]:
     value = value.strip()
     forms = [value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
     if len(value) <= _LONG:
-        forms.append(quote(value, safe=""))
-    else:
-        # Of a long text, a certificate say, its lines alone would do.
-        forms += [word for word in re.split(r"\s|\\[rn]", value)[:200] if len(word) >= 16]
+        forms.append(quote(value, safe="", errors="replace"))
+    # Of a longer text a part says enough: a line of a certificate, the number in a sentence.
+    words = (word for word in _WORD.findall(value) if any(char.isdigit() for char in word))
+    forms += itertools.islice(words, _MOST_WORDS)
     for form in dict.fromkeys(forms):
-        if len(form) >= _SHORTEST and form != HIDDEN:
+        if len(form) >= _SHORTEST and form != HIDDEN and not is_date_time(form):
             yield form
-
-
-def _shown_name(name: str) -> str:
-    return name if _PLAIN_NAME.fullmatch(name) else HIDDEN
 
 
 def _setting_values(value: dict[str, Any]) -> frozenset[str]:
@@ -491,5 +528,6 @@ def _holds_hidden(value: Any) -> bool:
     return isinstance(value, str) and HIDDEN in value
 
 
-def _dumped(value: Any) -> str:
+def dumped(value: Any) -> str:
+    """A frame as text, without blanks."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -30,7 +30,7 @@ from evproto.ocppj import (
     UnexpectedResponseError,
 )
 from evproto.ocppj.dialect import CALL, CALL_ERROR, CALL_RESULT, CALL_RESULT_ERROR, SEND
-from evproto.ocppj.redact import Memory, Redacted, Redactor
+from evproto.ocppj.redact import HIDDEN, Memory, Redacted, Redactor, mask
 from evproto.payloads import Sender
 
 __all__ = ["FrameDecoder", "Reading"]
@@ -127,11 +127,12 @@ class FrameDecoder:
         """A frame, and before it what was guessed about it."""
         result = self.read_doubting(chunk)
         guess = self.news(chunk)
+        told = self._told(chunk, result)
         if guess is not None:
-            if self._memory is not None:
-                guess.charger = self._memory.mask(guess.charger)
+            if guess.charger:
+                guess.charger = told.charger
             yield guess
-        yield self._told(chunk, result)
+        yield told
 
     def read_doubting(self, chunk: TextFrame) -> Reading:
         """A frame as its protocol reads it; of one that is refused, another protocol may be guessed."""
@@ -227,13 +228,16 @@ class FrameDecoder:
         assert memory is not None
         redacted = self._hide(chunk, result)
         told.redacted = True
-        told.raw = memory.mask(redacted.raw)
-        told.before = memory.context(told.before)
-        # Where a broken frame ends nobody knows.
-        told.after = (
-            memory.context(told.after) if chunk.value is not None else "***" * bool(told.after.strip())
+        told.before = memory.context(told.before, redacted.needles)
+        if chunk.value is None and told.after.strip():
+            told.after = HIDDEN  # where a broken frame ends nobody knows
+        else:
+            told.after = memory.context(told.after, redacted.needles)
+        told.charger = memory.mask(mask(told.charger, redacted.needles))
+        redacted = msgspec.structs.replace(
+            redacted, value=memory.mask(redacted.value), text=memory.mask(redacted.text)
         )
-        told.charger = memory.mask(told.charger)
+        told.raw = redacted.raw
         return redacted
 
     def _hide(self, chunk: TextFrame, result: Reading) -> Redacted:
@@ -265,7 +269,7 @@ class FrameDecoder:
             told.error_code = self._text(envelope.error_code)
             hide = redacted is not None
             told.error_description = (
-                "***" if hide and envelope.error_description else envelope.error_description
+                HIDDEN if hide and envelope.error_description else envelope.error_description
             )
             told.error_details = (frame[4] if len(frame) > 4 else {}) if hide else envelope.error_details
             if not envelope.action:
@@ -323,7 +327,7 @@ class FrameDecoder:
         told = []
         for one in found:
             sentence = self._text(redactor.sentence(one, redacted, payload))
-            action = self._text(one.action) if one.action in result.codec.dialect.actions else "***"
+            action = self._text(one.action) if one.action in result.codec.dialect.actions else HIDDEN
             told.append(
                 Finding(one.code, one.keyword, action if one.action else "", redactor.path(one), sentence)
             )

@@ -77,7 +77,7 @@ def _read(line: str, match: re.Match[str]) -> tuple[Found, int]:
     body = _STRING_BODY.match(line, start)
     assert body is not None
     end = body.end()
-    inner = body[0]
+    inner, tail = body[0], ""
     for _ in range(_LEVELS):
         inner = _unescaped(inner)
         again = _BEGIN.match(inner)
@@ -86,9 +86,9 @@ def _read(line: str, match: re.Match[str]) -> tuple[Found, int]:
         # One string inside another: it ends where a quote of its own level does.
         nested = _STRING_BODY.match(inner)
         assert nested is not None
-        inner = nested[0]
+        inner, tail = nested[0], inner[nested.end() :] + tail
     text, value, whole = _frame_at(inner, 0)
-    return Found(line[:start], text, inner[len(text) :] + line[end:], whole, value), end
+    return Found(line[:start], text, inner[len(text) :] + tail + line[end:], whole, value), end
 
 
 def _unescaped(text: str) -> str:

@@ -65,6 +65,7 @@ class Guesser:
         self._pairing = Pairing()
         self._all = _Tally()
         self._chargers: OrderedDict[str, _Tally] = OrderedDict()
+        self._common: str | None = None
         self._told: dict[str, str] = {}
 
     @property
@@ -88,11 +89,11 @@ class Guesser:
 
     def protocol_of(self, chunk: TextFrame) -> str:
         """The protocol that a frame is taken for."""
-        return self._tally(chunk).best(self._all.best(""))
+        return self._tally(chunk).best(self._best())
 
     def news(self, chunk: TextFrame) -> Guess | None:
         """What is to be said about the protocol of a frame, once for every change of mind."""
-        common = self._all.best("")
+        common = self._best()
         if "" not in self._told:
             self._told[""] = common
             if self.protocol_of(chunk) == common:
@@ -103,6 +104,12 @@ class Guesser:
         if len(self._told) < _CHARGERS:
             self._told[charger] = protocol
         return self._guess(charger, protocol, self._tally(chunk))
+
+    def _best(self) -> str:
+        """The protocol of the log as a whole."""
+        if self._common is None:
+            self._common = self._all.best("")
+        return self._common
 
     def _guess(self, charger: str, protocol: str, tally: _Tally) -> Guess:
         return Guess(protocol, charger, tally.right[protocol], tally.tried, tally.second(protocol))
@@ -123,6 +130,7 @@ class Guesser:
         if found is not None:
             tally.add(found)
             self._all.add(found)
+            self._common = None
 
     def _tried(self, chunk: TextFrame) -> dict[str, int] | None:
         """What each protocol makes of a frame; None if it says nothing about protocols."""

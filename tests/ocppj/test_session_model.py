@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import json
+import random
 from collections import deque
 from typing import Any
 
@@ -91,6 +92,15 @@ class End:
         self.wire.extend(frames)
 
 
+MISBEHAVIOUR = [
+    '[2,"%s","DataTransfer",{"vendorId":"a"}]',
+    '[2,"%s","DataTransfer",{"vendorId":"b"}]',
+    '[3,"%s",{"status":"Accepted"}]',
+    '[3,"%s",{}]',
+    '[4,"%s","InternalError","",{}]',
+    '[5,"%s","InternalError","",{}]',
+    "[ %s",
+]
 ends = st.sampled_from([0, 1])
 few_ids = st.integers(0, 5).map(str)
 
@@ -101,6 +111,7 @@ class TwoSessions(RuleBasedStateMachine):
         self.now = 0.0
         self.ids = map(str, itertools.count(6))
         self.ends = [End(), End()]
+        self.seen: collections.Counter[tuple[Any, ...]] = collections.Counter()
 
     @rule(
         at=ends,
@@ -200,17 +211,7 @@ class TwoSessions(RuleBasedStateMachine):
     @rule(
         at=ends,
         unique_id=few_ids,
-        what=st.sampled_from(
-            [
-                '[2,"%s","DataTransfer",{"vendorId":"a"}]',
-                '[2,"%s","DataTransfer",{"vendorId":"b"}]',
-                '[3,"%s",{"status":"Accepted"}]',
-                '[3,"%s",{}]',
-                '[4,"%s","InternalError","",{}]',
-                '[5,"%s","InternalError","",{}]',
-                "[ %s",
-            ]
-        ),
+        what=st.sampled_from(MISBEHAVIOUR),
     )
     def misbehave(self, at: int, unique_id: str, what: str) -> None:
         """The peer says something it should not."""
@@ -292,6 +293,8 @@ class TwoSessions(RuleBasedStateMachine):
         """Every call that was taken ended once; calls left in the order they were taken."""
         for end in self.ends:
             end.drain()
+            # What happened, without the ids and times.
+            self.seen.update((*entry[:1], *entry[2:3]) for entry in end.log)
             ended = collections.Counter(entry[1] for entry in end.log if entry[0] == "ended")
             assert ended == collections.Counter(end.model.taken)
             turns = iter(end.model.taken)
@@ -319,9 +322,62 @@ class TwoSessions(RuleBasedStateMachine):
 
 TestTwoSessions = TwoSessions.TestCase
 TestTwoSessions.settings = settings(
-    max_examples=150,
+    max_examples=30,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_random_lives(seed: int) -> None:
+    """The same steps, drawn by a plain random generator: fewer ideas, but twenty times as many steps."""
+    draw = random.Random(seed)
+    pair = TwoSessions()
+
+    def an_id() -> str:
+        return str(draw.randrange(6))
+
+    def an_end() -> int:
+        return draw.randrange(2)
+
+    steps: list[tuple[int, Any]] = [
+        (4, lambda: pair.call(an_end(), None, draw.randint(1, 5), None, None)),
+        (4, lambda: pair.call(an_end(), None, 2, draw.choice([None, 1.0]), draw.choice([None, 2.0, 12.0]))),
+        (1, lambda: pair.call(an_end(), an_id(), 1, None, None)),
+        (1, lambda: pair.cancel(an_end(), an_id())),
+        (1, lambda: pair.cancel_what_is_under_way(an_end())),
+        (1, lambda: pair.send(an_end())),
+        (6, lambda: pair.answer(an_end(), draw.choice(["result", "result", "error", "nonsense"]))),
+        (1, lambda: pair.answer_what_was_not_asked(an_end(), an_id())),
+        (6, lambda: pair.deliver(an_end(), draw.randint(1, 4))),
+        (1, lambda: pair.swallow(an_end())),
+        (1, lambda: pair.misbehave(an_end(), an_id(), draw.choice(MISBEHAVIOUR))),
+        (1, lambda: pair.pipeline(an_end(), [an_id() for _ in range(draw.randrange(8))])),
+        (2, lambda: pair.answer_out_of_thin_air(an_end(), draw.choice([3, 4]), draw.random() < 0.5)),
+        (
+            5,
+            lambda: pair.wait(
+                draw.choice([0.5, 1.0, 2.0, 3.0, 10.0, 11.0]), draw.choice(["punctually", "late", "not yet"])
+            ),
+        ),
+    ]
+    weights, actions = [weight for weight, _ in steps], [action for _, action in steps]
+    for _ in range(60):
+        for action in draw.choices(actions, weights, k=draw.randrange(300)):
+            action()
+            pair.as_the_model_says()
+            pair.memory_is_bounded()
+        pair.lose(an_end(), draw.random() < 0.5)
+        for action in draw.choices(actions, weights, k=draw.randrange(10)):
+            action()
+            pair.as_the_model_says()
+        pair.connect_again()
+    pair.teardown()
+    # Nothing of the above is empty talk: all there is has happened, many times.
+    happened = {("sent",), ("received",), ("told",), ("unexpected",), ("refused",), ("rejected",)}
+    happened |= {("ended", how) for how in KINDS.values()}
+    happened |= {("declined", why) for why in ("full", "duplicate", "repeated", "lost")}
+    assert set(pair.seen) == happened
+    assert min(pair.seen.values()) > 5

@@ -40,6 +40,7 @@ TARGETS = (
     Target("checksum of 162 bytes", "zlib.crc32", 1),
     Target("1 MB of mixed frames", "pure", 20),
     Target("decode 0x3B of a dialect", "built-in", 1 / 1.1),
+    Target("heartbeat answered, server CPU", "echo", 1 / 2),
     Target("decode BootNotification 1.6", "ocpp", 25),
     Target("decode MeterValues 1.6", "ocpp", 100),
     Target("decode TransactionEvent 2.0.1", "ocpp", 100),

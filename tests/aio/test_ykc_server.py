@@ -787,6 +787,7 @@ def test_what_is_known_of_a_pile(loop: str) -> None:
             assert pile.login is not None
             assert pile.login.gun_count == 2
             assert list(pile.last_heartbeats) == ["02"]
+            assert pile.gun_health == {"02": enums.GunHealth.NORMAL}
             assert pile.address.startswith("127.0.0.1:")
             for moment in (pile.connected_at, pile.last_seen, *pile.last_heartbeats.values()):
                 assert before - 1 < moment < after + 1

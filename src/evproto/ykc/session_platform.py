@@ -14,7 +14,7 @@ from evproto.messages import Message
 from evproto.wire.framing import Piece
 from evproto.wire.table import Direction
 from evproto.ykc.codec import VERSIONS, Codec
-from evproto.ykc.enums import BillingModelVerificationResult, LoginResult
+from evproto.ykc.enums import BillingModelVerificationResult, GunHealth, LoginResult
 from evproto.ykc.messages import (
     BillingModelRequest,
     BillingModelVerificationRequest,
@@ -128,6 +128,7 @@ class PlatformSession(Link):
         "_settings",
         "_sync_at",
         "_waiting",
+        "gun_health",
         "login",
         "pile_id",
         "quiet_heartbeats",
@@ -172,6 +173,8 @@ class PlatformSession(Link):
         """Who logged in; empty before."""
         self.version = ""
         """The protocol version of the accepted login."""
+        self.gun_health: dict[str, GunHealth] = {}
+        """What the last heartbeat of each gun said, by gun number."""
         self.quiet_heartbeats = False
         """Whether a heartbeat that the session has answered is no event."""
         self._brisk = False
@@ -307,6 +310,7 @@ class PlatformSession(Link):
                     gun_no = message.gun_no
                     self._garbage = 0
                     self._beats[gun_no] = now
+                    self.gun_health[gun_no] = message.gun_health
                     if self._missing is not None:
                         self._missing.discard(gun_no)
                     self._frames.append(
@@ -374,6 +378,9 @@ class PlatformSession(Link):
         if kind == HeartbeatRequest.frame_type:
             gun_no = getattr(message, "gun_no", "")
             self._beats[gun_no] = received.time
+            health = getattr(message, "gun_health", None)
+            if health is not None:
+                self.gun_health[gun_no] = health
             if self._missing is not None:
                 self._missing.discard(gun_no)
             if settings.answer_heartbeats:
@@ -469,21 +476,21 @@ class PlatformSession(Link):
         return min(oldest, latest) + self._patient
 
     def _miss(self, now: float) -> None:
-        limit = now - self._patient
+        patient = self._patient
         beats = self._beats
         if len(beats) > 1:
             # A gun is known by its heartbeats; until the first, any gun will do.
             beats.pop(_ANY_GUN, None)
         missing = self._missing or set()
         for gun, when in beats.items():
-            if when <= limit and gun not in missing:
+            if when + patient <= now and gun not in missing:
                 missing.add(gun)
                 self._events.append(HeartbeatMissed(gun_no=gun, silent_for=now - when))
         self._missing = missing or None
         latest = max(beats.values())
         if self._settings.liveness == "traffic":
             latest = max(latest, self.last_received)
-        if latest <= limit:
+        if latest + patient <= now:
             self._close(CloseReason.HEARTBEAT)
             self._heartbeat_deadline = _NEVER
             return

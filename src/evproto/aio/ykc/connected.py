@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evproto.errors import (
@@ -15,7 +16,7 @@ from evproto.errors import (
 from evproto.messages import Message, Request
 from evproto.wire.frame import AnyMessage, Frame
 from evproto.ykc.codec import Codec
-from evproto.ykc.enums import FailureSuccess
+from evproto.ykc.enums import FailureSuccess, GunHealth
 from evproto.ykc.messages import (
     BillingModelSettingResponse,
     LoginRequest,
@@ -112,6 +113,11 @@ class ConnectedPile:
     def last_heartbeats(self) -> Mapping[str, float]:
         """When each gun's last heartbeat came, in seconds since 1970, by gun number."""
         return {gun: self._connection.wall(when) for gun, when in self._session.last_heartbeats.items()}
+
+    @property
+    def gun_health(self) -> Mapping[str, GunHealth]:
+        """What the last heartbeat of each gun said, by gun number. A live view."""
+        return MappingProxyType(self._session.gun_health)
 
     @property
     def tariff(self) -> Tariff | None:

@@ -140,6 +140,11 @@ def test_the_message_on_its_way_is_not_thinned_out() -> None:
 def test_an_end_without_a_beginning_is_refused() -> None:
     with pytest.raises(ValueError, match="on its way"):
         TransactionQueue().ended(ANSWER, 0)
+    queue = TransactionQueue()
+    queue.put(1, KEEP)
+    queue.next(0)
+    with pytest.raises(ValueError, match="on its way"):
+        queue.restore([QueuedMessage(0)])
     with pytest.raises(ValueError, match="interval"):
         TransactionQueue(interval=math.inf)
 

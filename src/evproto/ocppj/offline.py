@@ -107,6 +107,8 @@ class TransactionQueue:
 
     def restore(self, messages: Iterable[QueuedMessage]) -> None:
         """Take over messages kept from before a restart, oldest first; they come before all others."""
+        if self._flying:
+            raise ValueError("a message is on its way; what comes before it cannot be put there now")
         self._messages.extendleft(reversed(list(messages)))
 
     def put(self, key: int, retention: Retention) -> list[int]:

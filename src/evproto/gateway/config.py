@@ -147,8 +147,8 @@ class HttpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     host: Annotated[str, Meta(description="address of the REST API")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port of the REST API; 0: any free one")] = 9556
     token: Annotated[
-        str | None,
-        Meta(min_length=16, description="a token in clear, for the environment: EVPROTO_HTTP_TOKEN"),
+        Annotated[str, Meta(min_length=16)] | None,
+        Meta(description="a token in clear, for the environment: EVPROTO_HTTP_TOKEN"),
     ] = None
     tokens: Annotated[tuple[TokenConfig, ...], Meta(description="who may use the API")] = ()
     max_body: Annotated[Count, Meta(description="most bytes of a request body")] = 65536

@@ -158,16 +158,17 @@ class Outbox:
             max_bytes=max_bytes,
             max_waiting=max_waiting,
             committed=self._on_commit,
-            failed=observer.file_failed,
+            failed=self._on_file_failed,
         )
         self._lock: sqlite3.Connection | None = None
-        self._reader = Reader(path, observer.file_failed)
+        self._reader = Reader(path, self._on_file_failed)
         self._deliveries: dict[str, Delivery] = {}
         self._numbers: dict[int, str] = {}
         self._dead: dict[int, int] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._settled_lately: OrderedDict[str, None] = OrderedDict()
         self._drained: asyncio.Event = asyncio.Event()
+        self._alarm = asyncio.Event()
         self._housekeeper: asyncio.Task[None] | None = None
         self._stored = self._duplicates = self._conflicts = self._failed = self._transactions = 0
 
@@ -502,10 +503,19 @@ class Outbox:
 
     async def _keep_house(self) -> None:
         while True:
-            # While something is wrong, every second: that is also how it is seen that it is right again.
-            await asyncio.sleep(self.retention.interval if self.counts().healthy else 1.0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.retention.interval):
+                    await self._alarm.wait()
+            self._alarm.clear()
+            if not self.counts().healthy:
+                # That is also how it is seen that all is well again.
+                await asyncio.sleep(1.0)
             with contextlib.suppress(OutboxError):
                 await self.keep_house()
+
+    def _on_file_failed(self, error: OutboxError) -> None:
+        self._alarm.set()
+        self._observer.file_failed(error)
 
     async def keep_house(self) -> None:
         """Take away what has been kept long enough. Done by itself from time to time.
@@ -526,7 +536,7 @@ class Outbox:
                     keep_messages=keep.message_limit,
                     limit=ROUND,
                 ),
-                durable=self._writer.error is not None,
+                durable=False,
                 after=self._on_pruned,
             )
             expired = expired or bool(pruned.expired or pruned.dead)
@@ -534,6 +544,8 @@ class Outbox:
                 break
         while await self._writer.submit(partial(Store.give_back, pages=ROUND), durable=False):
             pass
+        if self._writer.error is not None:
+            await self._writer.submit(Store.try_out)
         if self._reader.error is not None:
             await self._reader.check()
         if expired:

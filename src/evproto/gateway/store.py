@@ -273,10 +273,11 @@ class Store:
         # Set also without a limit, as the greatest there is: it is the connection's, not the file's.
         pages = 4294967294 if max_bytes is None else max(1, max_bytes // page_size)
         database.execute(f"PRAGMA max_page_count = {pages}")
-        # A statement that changes nothing, so that a file or a folder that cannot be written is found now.
+        # Writing down a delivery can take a page too. It must find one, or a full file would never be emptied.
+        self._room = None if max_bytes is None else pages - max(16, pages // 32)
+        # A file or a folder that cannot be written is found now.
         database.execute("BEGIN IMMEDIATE")
-        database.execute("UPDATE sinks SET name = name WHERE sink = 0")
-        database.execute(f"PRAGMA user_version = {SCHEMA}")
+        self.touch()
         database.execute("COMMIT")
 
     def _check_place(self) -> None:
@@ -314,6 +315,19 @@ class Store:
         self._db.close()
 
     # What is done in them.
+
+    def touch(self) -> None:
+        """Write something that changes nothing."""
+        self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def try_out(self) -> None:
+        """See whether an event could be stored.
+
+        Raises:
+            OutboxError: the file has the greatest size it may have.
+        """
+        self._need_room()
+        self.touch()
 
     def add_sink(self, name: str) -> int:
         """The number of a sink. One that is new gets everything that is not settled yet."""
@@ -368,6 +382,9 @@ class Store:
             key: key and digest.
             body: the event as JSON.
             conflict_body: makes the same, marked as a conflict.
+
+        Raises:
+            OutboxError: the file has the greatest size it may have; nothing was changed.
         """
         execute = self._db.execute
         if execute("SELECT 1 FROM events WHERE id = ?", (id,)).fetchone():
@@ -383,10 +400,13 @@ class Store:
                     (now, charger, *key),
                 )
                 return Kept(0, row[0], True, False, body)
+            self._need_room()
             other = execute("SELECT 1 FROM keys WHERE charger = ? AND key = ?", (charger, key[0])).fetchone()
             if other is not None:
                 conflict, body = True, conflict_body()
             execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", (charger, *key, id, now))
+        else:
+            self._need_room()
         cursor = execute(
             "INSERT INTO events (id, charger, record, stored, body) VALUES (?, ?, ?, ?, ?)",
             (id, charger, int(record), now, body),
@@ -395,6 +415,18 @@ class Store:
         for sink in self._sinks:
             execute("INSERT INTO pending VALUES (?, ?, ?)", (sink, charger, seq))
         return Kept(seq, id, False, conflict, body)
+
+    def _need_room(self) -> None:
+        if self._room is None:
+            return
+        (used,) = self._db.execute("PRAGMA page_count").fetchone()
+        if used < self._room:
+            return
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        if used - free >= self._room:
+            raise OutboxError(
+                f"outbox {self.path}: full, the file has the greatest size it may have", cause="full"
+            )
 
     def delivered(self, sink: int, charger: str, seqs: Sequence[int], now: int) -> Settled:
         """A sink has got these."""

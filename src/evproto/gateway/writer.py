@@ -112,7 +112,7 @@ class Writer:
         the transaction is committed, also if nobody waits for the future.
 
         Args:
-            operation: it may raise ValueError or LookupError before it has
+            operation: it may raise ValueError, LookupError or OutboxError before it has
                 changed anything; whatever else it raises undoes the transaction.
             durable: the result is not given before the disk has it.
             after: see above.
@@ -194,7 +194,7 @@ class Writer:
                 job.error = None
                 try:
                     job.result = job.operation(store)
-                except (ValueError, LookupError) as error:
+                except (ValueError, LookupError, OutboxError) as error:
                     job.error = error
             store.commit()
         except (sqlite3.Error, OSError, OutboxError) as error:
@@ -236,11 +236,17 @@ class Writer:
 
     def _report(self, jobs: list[_Job], failure: OutboxError | None, seconds: float) -> None:
         self.waiting -= len(jobs)
-        self.error = failure
-        if failure is not None:
-            self._failed(failure)
-        else:
+        if failure is not None or any(job.durable for job in jobs):
+            # What is not durable has proved nothing.
+            self.error = failure
+        for job in jobs:
+            if failure is None and isinstance(job.error, OutboxError):
+                self.error = job.error
+                self._failed(job.error)
+        if failure is None:
             self._committed(len(jobs), seconds)
+        else:
+            self._failed(failure)
         for job in jobs:
             if job.error is not None:
                 _fail(job.future, job.error)

@@ -94,7 +94,7 @@ async def raw(
     **more: Any,
 ) -> AsyncIterator[RawStation]:
     """A raw station on the first port of a server."""
-    where = f"{scheme}://localhost:{port or server.listeners[0].port}{path}"
+    where = f"{scheme}://127.0.0.1:{port or server.listeners[0].port}{path}"
     offers: Any = [version] if isinstance(version, str) else version
     more.setdefault("ping_interval", None)
     async with websockets.connect(where, subprotocols=offers, proxy=None, **more) as socket:
@@ -105,7 +105,7 @@ async def raw(
 async def serving(server: Server, **listen: Any) -> AsyncIterator[Server]:
     """A server on a free port of the loopback."""
     async with server:
-        await server.listen("localhost", **listen)
+        await server.listen("127.0.0.1", **listen)
         yield server
 
 

@@ -129,15 +129,10 @@ class Listener:
         self._server = server
         self.security = security
         self.tls = tls
+        self.port = 0
+        """The port; of several sockets, the first one's."""
         self._sockets: asyncio.Server | None = None
         self._links: set[ServerLink] = set()
-
-    @property
-    def port(self) -> int:
-        """The port; of several sockets, the first one's."""
-        assert self._sockets is not None
-        port: int = self._sockets.sockets[0].getsockname()[1]
-        return port
 
     @property
     def secure(self) -> bool:
@@ -166,6 +161,7 @@ class Listener:
             ssl_handshake_timeout=options.open_timeout if self.tls is not None else None,
             backlog=2048,
         )
+        self.port = self._sockets.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         """Take no more connections; those that are open stay, those that are being opened do not."""

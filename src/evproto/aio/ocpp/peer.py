@@ -134,6 +134,7 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._held = 0
+        self._over_rate = False
         self._tokens = float(settings.burst)
         self.last_heard = self._counted = loop.time()
 
@@ -315,14 +316,27 @@ class Peer:
             self.link.resume_reading()
 
     def _count(self, now: float) -> None:
-        """The token bucket: who is over the rate is not read from until it has a token again."""
-        rate = self.settings.rate
-        assert rate is not None
-        self._tokens = min(self._tokens + (now - self._counted) * rate, self.settings.burst) - 1
-        self._counted = now
-        if self._tokens < 0 and self._held == 0:
+        """The token bucket: who is over the rate is not read from until it has paid for it."""
+        self._refill(now)
+        self._tokens -= 1
+        if self._tokens < 0 and not self._over_rate:
+            self._over_rate = True
             self._hold()
-            self._loop.call_later(-self._tokens / rate, self._release)
+            self._wait_for_tokens()
+
+    def _refill(self, now: float) -> None:
+        rate = self.settings.rate or 0.0
+        self._tokens = min(self._tokens + (now - self._counted) * rate, self.settings.burst)
+        self._counted = now
+
+    def _wait_for_tokens(self) -> None:
+        self._refill(self._clock())
+        if self._tokens < -1e-9 and self.ending is None:
+            # What was read already has been served meanwhile, and has to be paid for, too.
+            self._loop.call_later(-self._tokens / (self.settings.rate or 1.0), self._wait_for_tokens)
+        else:
+            self._over_rate = False
+            self._release()
 
     # What the session says
 

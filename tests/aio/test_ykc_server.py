@@ -309,6 +309,53 @@ def test_a_failing_handler_hurts_nobody(caplog: pytest.LogCaptureFixture, loop: 
     assert "0x13 was not sent" in caplog.text
 
 
+def test_a_handler_whose_wait_is_cancelled_does_not_end_the_others(loop: str) -> None:
+    async def main() -> None:
+        server = PileServer(QUIET)
+        heard = Heard()
+
+        @server.on(StartRequest)
+        async def cancelled(pile: ConnectedPile, request: StartRequest) -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+        @server.on(RealtimeDataReport)
+        async def data(pile: ConnectedPile, message: RealtimeDataReport) -> None:
+            heard.add(pile, message)
+
+        async with serving(server) as port, connected(port) as raw:
+            await raw.log_in()
+            await raw.send(START, report(1), report(2))
+            await heard.count(2)
+            assert server.failures == 1
+
+    run(main(), loop)
+
+
+def test_who_goes_while_his_login_is_judged_is_forgotten(loop: str) -> None:
+    async def main() -> None:
+        entered, left = asyncio.Event(), asyncio.Event()
+
+        async def judge(pile: ConnectedPile, login: LoginReceived) -> bool:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+            return True
+
+        server = PileServer(QUIET, authenticate=judge)
+        async with serving(server) as port:
+            async with connected(port) as raw:
+                await raw.send(login())
+                await asyncio.wait_for(entered.wait(), PATIENCE)
+            await asyncio.wait_for(left.wait(), PATIENCE)
+            assert not server.waiting
+
+    run(main(), loop)
+
+
 def test_records_of_every_layout_reach_the_record_handler(loop: str) -> None:
     async def main() -> None:
         server = PileServer(QUIET)
@@ -793,6 +840,7 @@ def test_what_is_known_of_a_pile(loop: str) -> None:
                 assert before - 1 < moment < after + 1
             assert "online" in repr(pile)
             pile.close("enough")
+            assert not server.piles
             assert await raw.ended() != b"x"
         assert "enough" in repr(pile)
 

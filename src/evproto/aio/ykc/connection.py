@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ logger = logging.getLogger("evproto.ykc")
 class Connection(SocketLink):
     """The platform's end: limits on the pile, its login, its place in the registry."""
 
-    __slots__ = ("_online", "_rate_start", "_server")
+    __slots__ = ("_online", "_rate_start", "_server", "judging")
 
     session: PlatformSession
     peer: ConnectedPile
@@ -38,6 +39,8 @@ class Connection(SocketLink):
         self._server = server
         self.session = server.make_session(now)
         self.peer = ConnectedPile(self, server.wall(now))
+        self.judging: asyncio.Task[None] | None = None
+        """What judges its login, while it takes time."""
         self._online = False
         self._rate_start = now
         self._rate_mark = server.frames_per_window
@@ -54,6 +57,8 @@ class Connection(SocketLink):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.forget(self)
+        if self.judging is not None:
+            self.judging.cancel()
         super().connection_lost(error)
 
     async def sync_time(self, timeout: float | None = None) -> dt.timedelta:
@@ -111,6 +116,7 @@ class Connection(SocketLink):
             self._tell(event)
 
     def _ended(self) -> None:
+        self._server.gone(self)
         if self._online:
             self._online = False
             logger.info("pile %s is offline: %s", self.session.pile_id, self.session.closed)

@@ -406,6 +406,13 @@ class SocketLink(asyncio.Protocol):
                     if inspect.isawaitable(result):
                         try:
                             result = await result
+                        except asyncio.CancelledError:
+                            # Something that the handler waited for was cancelled, or this is.
+                            task = asyncio.current_task()
+                            if task is not None and task.cancelling():
+                                raise
+                            self._failed(event)
+                            continue
                         except Exception:
                             self._failed(event)
                             continue

@@ -122,7 +122,6 @@ class PileServer:
         self._per_host: dict[str, int] = {}
         self._watchers: tuple[Watcher, ...] = ()
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._empty: asyncio.Event | None = None
@@ -250,8 +249,6 @@ class PileServer:
         workers = [connection.worker for connection in self._connections if connection.worker is not None]
         if workers and drain > 0:
             await asyncio.wait(workers, timeout=drain)
-        for task in self._tasks:
-            task.cancel()
         for connection in list(self._connections):
             connection.close("the server is closing")
         workers = [connection.worker for connection in self._connections if connection.worker is not None]
@@ -315,6 +312,9 @@ class PileServer:
             del self._per_host[connection.host]
         if self._empty is not None and not self._connections:
             self._empty.set()
+
+    def gone(self, connection: Connection) -> None:
+        """A pile is no longer online, or not on this connection."""
         pile_id = connection.session.pile_id
         if pile_id and self._piles.get(pile_id) is connection.peer:
             del self._piles[pile_id]
@@ -339,9 +339,8 @@ class PileServer:
         if self._authenticate is None and not rival:
             self._accept(connection, Admission())
             return
-        task = self.loop.create_task(self._judge(connection, event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if connection.judging is None or connection.judging.done():
+            connection.judging = self.loop.create_task(self._judge(connection, event))
 
     def check_room(self, connection: Connection) -> None:
         """The application accepts a login by itself.

@@ -141,7 +141,8 @@ def test_a_disk_that_is_full_while_writing_loses_nothing_that_was_confirmed(tmp_
             assert len(confirmed) < 20
         refused.append(made)
         for _ in range(3):
-            assert not put(made := event(raw="ab" * 5000))
+            made = event(raw="ab" * 5000)
+            assert not put(made)
             refused.append(made)
         outbox.say(b"limit %d" % 2**40)
         assert outbox.answer() == "limited"
@@ -167,10 +168,9 @@ def test_a_file_that_breaks_in_use_is_an_error_and_no_new_file(tmp_path: Path) -
             # A connection remembers the pages it has read; without this it would see the damage later.
             await outbox._writer.submit(lambda store: store._db.execute("PRAGMA cache_size = 1") and None)
             await outbox._writer.submit(lambda store: store._db.execute("PRAGMA shrink_memory") and None)
-            with pytest.raises(OutboxError) as caught:
-                for number in range(1000):
-                    await outbox.put(event(f"c{number}", key=str(number), digest="d", raw="ab" * 2000))
-            assert caught.value.cause == "corrupt"
+            puts = (outbox.put(event(f"c{n}", key=str(n), digest="d", raw="ab" * 2000)) for n in range(100))
+            results = await asyncio.gather(*puts, return_exceptions=True)
+            assert {getattr(result, "cause", result) for result in results} == {"corrupt"}
             assert not outbox.counts().healthy
         assert path.stat().st_size >= size
         with pytest.raises(OutboxError) as caught:

@@ -149,7 +149,7 @@ class NatsSink:
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
         self._connecting = asyncio.Lock()
-        self._problem = ""
+        self._problems: list[str] = []
         self.duplicates = 0
         """Records that JetStream had already."""
 
@@ -188,7 +188,7 @@ class NatsSink:
             error.delivered = arrived
             raise
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            text = f"{type(error).__name__}: {error or self._problem}"
+            text = f"{type(error).__name__}: {error}"
             if not client.is_connected:
                 raise SinkUnavailableError(text, delivered=arrived) from error
             raise SinkError(text, delivered=arrived) from error
@@ -228,13 +228,12 @@ class NatsSink:
                 return client
             if client is not None and not client.is_closed:
                 # It goes on trying by itself, for ever.
-                raise SinkUnavailableError(
-                    f"no connection to {', '.join(self._servers)} {self._problem}".rstrip()
-                )
+                raise SinkUnavailableError(f"no connection to {', '.join(self._servers)} at present")
             return await self._connect()
 
     async def _connect(self) -> Client:
         client = Client()
+        self._problems.clear()
         try:
             async with asyncio.timeout(self._timeout):
                 await client.connect(
@@ -256,15 +255,16 @@ class NatsSink:
             with contextlib.suppress(Exception):
                 await client.close()
             if isinstance(error, nats.errors.Error | OSError | TimeoutError):
-                said = str(error) or self._problem or type(error).__name__
+                said = "; ".join(dict.fromkeys([*self._problems, str(error) or type(error).__name__]))
                 raise SinkUnavailableError(f"cannot connect to {', '.join(self._servers)}: {said}") from error
             raise
         self._client = client
-        self._problem = ""
+        self._problems.clear()
         return client
 
     async def _on_error(self, error: Exception) -> None:
-        self._problem = str(error) or type(error).__name__
+        # The reason comes first; that the connection broke is said after it, often.
+        self._problems = [*self._problems, str(error) or type(error).__name__][:3]
 
     async def _check_stream(self, jetstream: JetStreamContext, wanted: NatsStream) -> None:
         try:

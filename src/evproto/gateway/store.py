@@ -273,7 +273,7 @@ class Store:
         # Set also without a limit, as the greatest there is: it is the connection's, not the file's.
         pages = 4294967294 if max_bytes is None else max(1, max_bytes // page_size)
         database.execute(f"PRAGMA max_page_count = {pages}")
-        # Writing down a delivery can take a page too. It must find one, or a full file would never be emptied.
+        # Writing down a delivery can take a page too: without one, a full file would never be emptied.
         self._room = None if max_bytes is None else pages - max(16, pages // 32)
         # A file or a folder that cannot be written is found now.
         database.execute("BEGIN IMMEDIATE")

@@ -11,7 +11,6 @@ from reference.bodies import wrap
 
 from aio.ykc_piles import (
     OTHER,
-    PILE,
     QUIET,
     START,
     STOP,

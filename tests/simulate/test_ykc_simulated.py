@@ -308,3 +308,22 @@ def charge(world: World, *, stop: bool = True) -> None:
     assert model.guns[0].is_charging
     if stop:
         model.stop(1, milliseconds + 600_000)
+
+
+def test_at_the_end_of_a_run_a_start_on_its_way_is_stopped_too() -> None:
+    world = World(gun_count=1).connect()
+    model = world.pile.model
+    model.plug_in(1, make_vehicle(model.rng, soc=0.2), 0)
+    world.exchange()
+    world.platform.answers = False
+    model.ask_to_start(1, CARD, 0)
+    world.exchange()
+    (asked,) = world.platform.of(m.StartRequest)
+    world.pile.stop_charging(world.now)
+    world.platform.answers = True
+    (answer,) = world.platform.reply(asked)
+    world.pile.receive(world.platform.codec.encode(answer, 99), world.now)
+    world.run(10)
+    (record,) = world.platform.of(m.TransactionRecord)
+    assert record.stop_reason is StopReason.COMPLETED_MANUAL_STOP
+    assert not model.guns[0].is_busy

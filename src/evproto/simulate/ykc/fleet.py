@@ -26,6 +26,8 @@ from evproto.ykc.messages import TransactionRecord, TransactionRecordV17
 __all__ = ["Fleet", "FleetPlan", "NoServerError", "RecordEvent"]
 
 _CONNECT_WITHIN: Final = 30.0
+_MOST_UNREAD: Final = 1 << 20
+"""Bytes that the platform may leave unread on one connection before the pile gives it up."""
 _now: Final = time.monotonic
 """The clock of a fleet; that of a loop may stand still for a turn, and counts whole ms in uvloop."""
 
@@ -104,6 +106,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, driver: _Driver) -> None:
         self._driver = driver
         self.transport: asyncio.Transport | None = None
+        self.is_stalled = False
+        """Whether the platform takes less than is said."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
@@ -112,6 +116,12 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._driver.received(data)
+
+    def pause_writing(self) -> None:
+        self.is_stalled = True
+
+    def resume_writing(self) -> None:
+        self.is_stalled = False
 
     def connection_lost(self, error: Exception | None) -> None:
         self._driver.lost(self, str(error) if error is not None else "closed by the platform")
@@ -197,7 +207,10 @@ class _Driver:
                 if segment.resets:
                     transport.abort()
                     break
-            if self.pile.wants_close:
+            if connection.is_stalled and transport.get_write_buffer_size() > _MOST_UNREAD:
+                self._fleet.statistics.counts["connections stalled"] += 1
+                transport.abort()
+            elif self.pile.wants_close:
                 transport.close()
         self._set_timer()
 

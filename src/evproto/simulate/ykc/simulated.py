@@ -101,6 +101,7 @@ class SimulatedPile:
         self._speed_up = speed_up
         self._asked: dict[tuple[int, bytes], float] = {}
         self._closing = False
+        self._ending = False
         self._reboot_until = -math.inf
         self._retries = 0
 
@@ -218,13 +219,16 @@ class SimulatedPile:
     def stop_charging(self, now: float) -> None:
         """Stop whatever charges, and let nobody come any more: the end of a run."""
         self._people = None
-        milliseconds = self._milliseconds(now)
-        self.model.tick(milliseconds)
-        for gun in self.model.guns:
-            self.model.stop(gun.number, milliseconds)
+        self._ending = True
+        self._live(now)
+        self._stop_guns(self._milliseconds(now))
         self.tick(now)
 
     # Inside
+
+    def _stop_guns(self, milliseconds: int) -> None:
+        for gun in self.model.guns:
+            self.model.stop(gun.number, milliseconds)
 
     def _milliseconds(self, now: float) -> int:
         """The pile's own time."""
@@ -293,6 +297,8 @@ class SimulatedPile:
             self._received(event.raw, now)
             if not isinstance(event.message, HeartbeatResponse):
                 self.model.receive(event.frame, milliseconds)
+                if self._ending:  # a start that was on its way
+                    self._stop_guns(milliseconds)
         elif isinstance(event, sessions.LoggedIn):
             self.failure = ""
             self._retries = 0

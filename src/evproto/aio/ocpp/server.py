@@ -253,13 +253,14 @@ class Server(Endpoint[Station]):
             profile = (
                 3 if tls is not None and tls.client_ca is not None else (2 if tls else 1) if passwords else 0
             )
+        security = Security(profile, self._authenticate, self._names_match)
         if profile >= 2 and tls is None:
             raise ValueError(f"security profile {profile} needs certificates")
         if profile == 3 and (tls is None or tls.client_ca is None):
             raise ValueError("security profile 3 needs the CA of the clients")
         if profile == 1 and tls is not None:
             raise ValueError("security profile 1 is without TLS; with it, it is profile 2")
-        listener = Listener(self, Security(profile, self._authenticate, self._names_match), tls)
+        listener = Listener(self, security, tls)
         await listener.open(host, port)
         self.listeners.append(listener)
         self._loop = asyncio.get_running_loop()

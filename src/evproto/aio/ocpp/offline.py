@@ -115,7 +115,7 @@ class SqliteStore(Store):
 
     async def open(self) -> list[Kept]:
         def work() -> list[Kept]:
-            file = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            file = sqlite3.connect(self.path, timeout=0.5, isolation_level=None, check_same_thread=False)
             try:
                 found = file.execute("PRAGMA user_version").fetchone()[0]
                 if found not in (0, VERSION):

@@ -492,7 +492,7 @@ class ClientLink(WebSocketsLink):
     def _take(self, event: Any) -> None:
         if isinstance(event, Frame):
             super()._take(event)
-        elif self._protocol.state is OPEN and not self.opened.done():
+        elif self._protocol.handshake_exc is None and not self.opened.done():
             self.subprotocol = self._protocol.subprotocol
             self.deflate = bool(self._protocol.extensions)
             # At once: the first message may have come with the answer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -236,7 +237,11 @@ class _Bar:
     def __init__(self, duration: float | None) -> None:
         from tqdm import tqdm
 
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
         self._bar = tqdm(
+            dynamic_ncols=known,
+            ncols=None if known else 100,  # a terminal that does not say how big it is
+            nrows=None if known else 24,
             total=None if duration is None else round(duration, 1),
             unit="s",
             bar_format="{desc} {bar} {elapsed}{postfix}" if duration else "{desc} {elapsed}{postfix}",

@@ -165,7 +165,7 @@ def _command(adapter: Adapter, command: CommandType, identity: Doc) -> Doc:
             _query("wait", {"type": "boolean", "default": True}, "false: do not wait for the answer"),
             _query(
                 "timeout",
-                {"type": "number", "minimum": 0.001, "maximum": 3600},
+                {"type": "number", "minimum": 1, "maximum": 3600},
                 f"how long the {adapter.noun} has to answer, in seconds",
             ),
             {
@@ -226,7 +226,9 @@ def _own_paths() -> Doc:
                 {"200": _json(_ref("AuditPage"), "lines of the log")},
                 [
                     _query("charger", {"type": "string"}, "of this charger only"),
-                    _query("before", {"type": "integer", "minimum": 1}, "before this place"),
+                    _query(
+                        "before", {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}, "before this place"
+                    ),
                     _LIMIT,
                 ],
                 ["invalid", "storage"],
@@ -238,7 +240,13 @@ def _own_paths() -> Doc:
                 "Events that a receiver refused for good, the oldest first",
                 "events",
                 {"200": _json(_ref("DeadPage"), "dead letters")},
-                [sink, _query("skip", {"type": "integer", "minimum": 0}, "leave out so many"), _LIMIT],
+                [
+                    sink,
+                    _query(
+                        "skip", {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}, "leave out so many"
+                    ),
+                    _LIMIT,
+                ],
                 ["invalid", "storage"],
             )
         },

@@ -53,6 +53,8 @@ Handler = Callable[[Request, Caller], Awaitable[Response]]
 
 _MOST: Final = 1000
 """Most entries of one page."""
+_PLACES: Final = 2**53 - 1
+"""The largest place there is: what JSON numbers carry exactly."""
 _LONGEST: Final = 3600.0
 """Longest timeout of a command, in seconds."""
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
@@ -253,7 +255,7 @@ class Api:
     async def show_audit(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /audit``."""
         limit = _limit(request)
-        before = int(_number(request, "before", 0, 2**53, 0)) or None
+        before = _number(request, "before", 1, _PLACES, None, whole=True)
         entries = await self.audit.entries(
             charger=request.query_params.get("charger") or None, before=before, limit=limit
         )
@@ -266,7 +268,7 @@ class Api:
 
     async def list_dead(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /dead-letters``."""
-        skip = int(_number(request, "skip", 0, 2**31, 0))
+        skip = _number(request, "skip", 0, _PLACES, 0, whole=True)
         found = await self.outbox.dead(
             sink=request.query_params.get("sink") or None, limit=_limit(request), skip=skip
         )
@@ -444,7 +446,7 @@ def _ended(command: Command, headers: dict[str, str]) -> Response:
 def _patience(request: Request) -> tuple[bool, float | None]:
     """Whether a request waits for the charger, and how long the charger has."""
     wait = _flag(request, "wait")
-    timeout = _number(request, "timeout", 0.001, _LONGEST, None)
+    timeout = _number(request, "timeout", 1.0, _LONGEST, None)
     prefer = [part.strip().lower() for part in request.headers.get("prefer", "").split(",")]
     if wait is None:
         wait = "respond-async" not in prefer
@@ -493,4 +495,3 @@ def _dead(letter: DeadLetter) -> DeadLetterView:
         died=moment(letter.died),
         event=msgspec.Raw(letter.body),
     )
-

@@ -7,12 +7,13 @@ without waiting for anything.
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import multiprocessing.connection
 import signal
 import ssl
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -127,6 +128,7 @@ async def _run(
     begin = loop.time()
     interrupted = False
     with ExitStack() as stack:
+        settle = stack.enter_context(_quiet_collector())
         recording = stack.enter_context(Recording(plan.record)) if plan.record else None
         tls = ssl.create_default_context(cafile=plan.tls_ca) if plan.tls_ca else None
         fleet = Fleet(plan.fleet, recording=recording, tls=tls)
@@ -158,6 +160,8 @@ async def _run(
                 await asyncio.wait({running}, timeout=_TICK)
                 if not running.done():
                     snapshot = fleet.snapshot()
+                    if snapshot["piles"] == plan.fleet.piles:
+                        settle()
                     if on_progress is not None:
                         on_progress(Progress(loop.time() - begin, snapshot, fleet.statistics))
             statistics = fleet.statistics
@@ -171,6 +175,32 @@ async def _run(
                 loop.remove_reader(control)
         snapshot = {**snapshot, **fleet.final}
         return RunResult(loop.time() - begin, snapshot, statistics, interrupted)
+
+
+@contextmanager
+def _quiet_collector() -> Iterator[Callable[[], None]]:
+    """Keep the garbage collector from going through thousands of piles again and again.
+
+    It would stand still for longer than the answers that are measured take.
+    What is given is to be called when the piles are there.
+    """
+    thresholds = gc.get_threshold()
+    frozen = False
+
+    def settle() -> None:
+        nonlocal frozen
+        if not frozen:
+            frozen = True
+            gc.collect()
+            gc.freeze()
+
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield settle
+    finally:
+        gc.set_threshold(*thresholds)
+        if frozen:
+            gc.unfreeze()
 
 
 def _writer(file: TextIO) -> Callable[[RecordEvent], None]:

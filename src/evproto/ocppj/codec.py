@@ -440,7 +440,7 @@ class Codec:
         """
         if mode is None:
             mode = "strict"
-        if isinstance(envelope, Call | CallResult) and envelope.data is not None:
+        if isinstance(envelope, _WITH_DATA) and envelope.data is not None:
             if self._transfers is None:
                 note = "no extension describes the data of a transfer"
                 raise InvalidMessageError((deviation(self.dialect, "action", note=note),))
@@ -573,6 +573,7 @@ class Codec:
 
 
 _TYPED = frozenset({Call, CallResult, Send})
+_WITH_DATA = (Call, CallResult)
 _NUMBERS: dict[type, int] = {
     Call: CALL,
     CallResult: CALL_RESULT,

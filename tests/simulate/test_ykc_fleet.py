@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,14 @@ def test_a_recording_decodes_to_what_was_said(tmp_path: Path) -> None:
         by_code[code] = by_code.get(code, 0) + 1
     sent, received = fleet.statistics.plain()["sent"], fleet.statistics.plain()["received"]
     assert by_code == {**sent, **received}
+
+
+def test_a_simulator_that_is_late_says_so() -> None:
+    async def check(server: Server, fleet: Fleet) -> None:
+        await server.until(lambda: len(server.of(m.HeartbeatRequest)) > 4)
+        time.sleep(0.3)  # the loop stands still, as under load
+        await server.until(lambda: len(server.of(m.HeartbeatRequest)) > 8)
+
+    fleet = with_server({"piles": 2, "habits": None, "heartbeat_interval": 0.05}, check)
+    assert fleet.statistics.lateness.maximum > 0.2
+    assert fleet.statistics.plain()["lateness"]["max_ms"] > 200

@@ -22,6 +22,9 @@ class Statistics:
         faults: faults put on the wire, by kind.
         latencies: time from a frame to its answer, by the frame's type.
         unanswered: frames whose answer never came, by frame type.
+        lateness: how late the simulator itself came to what was due. Answers
+            are seen as late as that: where it is long, it is not the server
+            that was measured.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,7 @@ class Statistics:
         self.faults: Counter[str] = Counter()
         self.latencies: dict[int, Latencies] = {}
         self.unanswered: Counter[int] = Counter()
+        self.lateness = Latencies()
 
     def answered(self, frame_type: int, seconds: float) -> None:
         """A frame got its answer."""
@@ -46,6 +50,7 @@ class Statistics:
         self.received.update(other.received)
         self.faults.update(other.faults)
         self.unanswered.update(other.unanswered)
+        self.lateness.merge(other.lateness)
         for kind, latencies in other.latencies.items():
             if kind in self.latencies:
                 self.latencies[kind].merge(latencies)
@@ -61,6 +66,7 @@ class Statistics:
             "faults": dict(self.faults),
             "unanswered": dict(self.unanswered),
             "latencies": {kind: one.state() for kind, one in self.latencies.items()},
+            "lateness": self.lateness.state(),
         }
 
     @classmethod
@@ -69,6 +75,7 @@ class Statistics:
         made = cls()
         for name in ("counts", "sent", "received", "faults", "unanswered"):
             getattr(made, name).update(state[name])
+        made.lateness = Latencies.of(state["lateness"])
         made.latencies = {kind: Latencies.of(one) for kind, one in state["latencies"].items()}
         return made
 
@@ -80,17 +87,10 @@ class Statistics:
             "received": _named(self.received),
             "faults": dict(sorted(self.faults.items())),
             "answers": {
-                f"0x{kind:02X}": {
-                    "count": one.count,
-                    "unanswered": self.unanswered[kind],
-                    "mean_ms": round(one.mean * 1e3, 3),
-                    "p50_ms": round(one.quantile(0.5) * 1e3, 3),
-                    "p90_ms": round(one.quantile(0.9) * 1e3, 3),
-                    "p99_ms": round(one.quantile(0.99) * 1e3, 3),
-                    "max_ms": round(one.maximum * 1e3, 3),
-                }
+                f"0x{kind:02X}": {"count": one.count, "unanswered": self.unanswered[kind], **_times(one)}
                 for kind, one in sorted(self._all_answers().items())
             },
+            "lateness": _times(self.lateness),
         }
 
     def _all_answers(self) -> dict[int, Latencies]:
@@ -100,3 +100,14 @@ class Statistics:
 
 def _named(counter: Counter[int]) -> dict[str, int]:
     return {f"0x{kind:02X}": count for kind, count in sorted(counter.items())}
+
+
+def _times(latencies: Latencies) -> dict[str, float]:
+    times = {
+        "mean_ms": latencies.mean,
+        "p50_ms": latencies.quantile(0.5),
+        "p90_ms": latencies.quantile(0.9),
+        "p99_ms": latencies.quantile(0.99),
+        "max_ms": latencies.maximum,
+    }
+    return {name: round(seconds * 1e3, 3) for name, seconds in times.items()}

@@ -318,6 +318,9 @@ def _print(plan: RunPlan, result: RunResult, console: Console) -> None:
         name = f"{code} {_NAMES.get(int(code, 16), '')}"
         cells = "".join(f"{row[key]:>8,.2f} ms" for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
         console.line(f"  {name:<28}{row['count']:>9}{cells}{row['unanswered']:>8}")
+    late = statistics.plain()["lateness"]
+    cells = "".join(f"{late[key]:>8,.2f} ms" for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
+    console.line(f"  {'(the simulator was late by)':<37}{cells}")
 
 
 _SAID: Final = frozenset(

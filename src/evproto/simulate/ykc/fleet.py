@@ -137,6 +137,7 @@ class _Driver:
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._record: Any = None
         self._stopped = False
 
@@ -186,6 +187,7 @@ class _Driver:
         """Its time has come."""
         self._timer = None
         now = _now()
+        self._fleet.statistics.lateness.add(now - self._due)
         self.pile.tick(now)
         if self._connection is None and self._connecting is None and now >= self.pile.retry_at:
             self._connecting = self._loop.create_task(self._connect())
@@ -223,7 +225,9 @@ class _Driver:
         due = self.pile.deadline
         if self._connection is None and self._connecting is None:
             due = min(due, self.pile.retry_at)
-        self._timer = self._loop.call_later(max(0.0, due - _now()), self.wake)
+        now = _now()
+        self._due = max(due, now)
+        self._timer = self._loop.call_later(self._due - now, self.wake)
 
     async def _connect(self) -> None:
         plan = self._fleet.plan

@@ -214,12 +214,12 @@ class Server:
 
     async def end(self, number: int) -> int:
         """Send a signal and wait for the end."""
-        assert self._process is not None
-        assert self._reading is not None
+        if self._process is None or self._reading is None:
+            return 0
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
         status = await self._process.wait()
-        await self._reading
+        await asyncio.gather(self._reading, return_exceptions=True)
         return status
 
 
@@ -332,14 +332,14 @@ async def kill_run(
         }
         killed: Counter[str] = Counter()
         stop = asyncio.Event()
-        for server in servers.values():
-            await server.start()
-        uploading = []
-        for number in range(piles):
-            way = ("http", "nats")[number % 2]
-            pile = Pile(number, ledgers[way], random.Random(seed * 1000 + number), pause)
-            uploading.append(asyncio.create_task(pile.run(servers[way].port, stop)))
+        uploading: list[asyncio.Task[None]] = []
         try:
+            for server in servers.values():
+                await server.start()
+            for number in range(piles):
+                way = ("http", "nats")[number % 2]
+                pile = Pile(number, ledgers[way], random.Random(seed * 1000 + number), pause)
+                uploading.append(asyncio.create_task(pile.run(servers[way].port, stop)))
             for number in range(kills):
                 await asyncio.sleep(chance.uniform(0.0, lifetime))
                 way = ("http", "nats")[number % 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from decimal import Decimal
 
 import pytest
 from reference.bodies import wrap
@@ -35,6 +36,7 @@ from evproto import ykc
 from evproto.aio.ykc import Admission, ConnectedPile, PileServer
 from evproto.errors import (
     BodyLengthError,
+    CallEndedError,
     CallTimeoutError,
     ConnectionLostError,
     QueueFullError,
@@ -58,6 +60,7 @@ from evproto.ykc.session import (
     PlatformSettings,
     RequestEnded,
 )
+from evproto.ykc.tariff import Price, Tariff, periods
 
 
 @pytest.fixture(params=list(LOOPS))
@@ -157,6 +160,53 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_the_call(loop: str) -> Non
             await raw.send(wrap(0x35, bytes.fromhex(PILE), (await raw.frame())[2:4]))
             with pytest.raises(BodyLengthError):
                 await call
+
+    run(main(), loop)
+
+
+def test_an_encrypted_answer_is_an_error_of_the_call(loop: str) -> None:
+    async def main() -> None:
+        server = PileServer(QUIET)
+        async with serving(server) as port, connected(port) as raw:
+            pile = await online_pile(server, raw)
+            call = asyncio.ensure_future(pile.call(STOP))
+            await raw.send(wrap(0x35, bytes(16), (await raw.frame())[2:4], encryption=1))
+            with pytest.raises(CallEndedError, match="encrypted"):
+                await call
+
+    run(main(), loop)
+
+
+def test_a_frame_is_sent_as_it_is(loop: str) -> None:
+    async def main() -> None:
+        server = PileServer(QUIET)
+        async with serving(server) as port, connected(port) as raw:
+            pile = await online_pile(server, raw)
+            assert pile.send(ykc.Frame(message=STOP, sequence=0x1234, trailing=b"\x07")) == 0x1234
+            assert await raw.frame() == wrap(0x36, bytes.fromhex(f"{PILE} 01 07"), b"\x34\x12")
+
+    run(main(), loop)
+
+
+def test_a_billing_model_the_pile_does_not_take_is_not_remembered(loop: str) -> None:
+    tariff = Tariff(
+        billing_model_no="0100",
+        prices={rate: Price(energy=Decimal(1), service=Decimal(0)) for rate in enums.TariffRate},
+        periods=periods([], default=enums.TariffRate.FLAT),
+    )
+
+    async def main() -> None:
+        server = PileServer(QUIET)
+        async with serving(server) as port, connected(port) as raw:
+            pile = await online_pile(server, raw)
+            for result in (0, 1):
+                call = asyncio.ensure_future(pile.set_tariff(tariff))
+                number = (await raw.frame_of(0x58))[2:4]
+                await raw.send(wrap(0x57, bytes.fromhex(f"{PILE} {result:02d}"), number))
+                assert (await call).result == result
+                assert pile.tariff == (tariff if result else None)
+            await raw.send(wrap(0x05, bytes.fromhex(f"{PILE} 0100")))
+            assert (await raw.frame()) == wrap(0x06, bytes.fromhex(f"{PILE} 0100 00"))
 
     run(main(), loop)
 

@@ -60,6 +60,7 @@ class SocketLink(asyncio.Protocol):
         "_backlog",
         "_calls",
         "_draining",
+        "_full",
         "_loop",
         "_owner",
         "_paused",
@@ -91,6 +92,7 @@ class SocketLink(asyncio.Protocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._paused = 0
         self._draining = False
+        self._full = False
         self._backlog: deque[memoryview] | None = None
         self._rate_mark: float = math.inf
         """At how many frames received the rate is to be looked at."""
@@ -204,6 +206,8 @@ class SocketLink(asyncio.Protocol):
         future: asyncio.Future[Any] = self._loop.create_future()
         self._calls[token] = future
         self.flush()
+        if self._full:
+            self._balance()
         try:
             return await future
         except asyncio.CancelledError:
@@ -348,6 +352,8 @@ class SocketLink(asyncio.Protocol):
                 if future is not None and not future.done():
                     future.set_result(event.outcome)
                 self._tell(event)
+                if self._queue:
+                    self._balance()
             elif kind is Closing:
                 self._tell(event)
                 logger.info("%r: closing: %s", self.peer, event.reason)
@@ -386,12 +392,24 @@ class SocketLink(asyncio.Protocol):
         if self._worker is None:
             self._worker = self._loop.create_task(self._work())
         most = self._owner.limits.max_queued
-        if len(self._queue) == most and not self.session.requests:
-            # A handler that waits for an answer needs reading to go on.
-            self._pause()
-            self._queue.append((None, ()))
-        elif len(self._queue) > 4 * most + _TURN:
+        if len(self._queue) > 4 * most + _TURN:
             self.close("its messages come faster than they are handled")
+        elif len(self._queue) >= most and not self._full:
+            self._balance()
+
+    def _balance(self) -> None:
+        """Pause reading while the queue is full, unless an answer is waited for.
+
+        The handler that is running may be the one that waits for it.
+        """
+        queued, most = len(self._queue or ()), self._owner.limits.max_queued
+        if not self._full:
+            if queued >= most and not self.session.requests:
+                self._full = True
+                self._pause()
+        elif queued <= most // 2 or self.session.requests:
+            self._full = False
+            self._resume()
 
     async def _work(self) -> None:
         queue = self._queue
@@ -399,8 +417,8 @@ class SocketLink(asyncio.Protocol):
         try:
             while queue:
                 event, handlers = queue.popleft()
-                if event is None:
-                    self._resume()
+                if self._full:
+                    self._balance()
                 for handler in handlers:
                     result = self._call(handler, event)
                     if inspect.isawaitable(result):

@@ -5,8 +5,8 @@ Start it with ``uvicorn --app-dir examples http_commands:app``.
 """
 
 import contextlib
-import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -29,9 +29,9 @@ async def command(request: Request) -> Response:
     if action is None or Sender.CSMS not in action.sent_by:
         return JSONResponse({"error": "no such command"}, 404)
     try:
-        payload = msgspec.json.decode(await request.body() or b"{}", type=action.request.type)
+        payload: Any = msgspec.json.decode(await request.body() or b"{}", type=action.request.type)
         station = central_system.station(request.path_params["station"])
-        answer = await station.call(payload, total=20)  # type: ignore[arg-type]
+        answer: Any = await station.call(payload, total=20)
     except msgspec.ValidationError as error:
         return JSONResponse({"error": str(error)}, 400)
     except CallRefusedError as error:
@@ -45,7 +45,7 @@ async def command(request: Request) -> Response:
 
 async def stations(request: Request) -> Response:
     connected = [{"id": each.id, "version": each.version} for each in central_system.stations.values()]
-    return Response(json.dumps(connected), media_type="application/json")
+    return JSONResponse(connected)
 
 
 @contextlib.asynccontextmanager

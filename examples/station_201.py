@@ -38,9 +38,9 @@ async def run(url: str, identity: str = "CS001", store: str | None = None) -> No
     async with station:
         await station.accepted()
         kinds = enums.TransactionEventEnumType
-        for number, kind in enumerate((kinds.STARTED, kinds.UPDATED, kinds.ENDED)):
-            delivery = await station.deliver(event(kind, number))
-        await delivery
+        await station.deliver(event(kinds.STARTED, 0))
+        await station.deliver(event(kinds.UPDATED, 1))
+        await (await station.deliver(event(kinds.ENDED, 2)))
 
 
 if __name__ == "__main__":

@@ -3,19 +3,21 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from evproto.aio.ocpp import ChargingStation
 from evproto.ocpp import v21, v201
 from evproto.payloads import Request
 
 
-def boot(version: str) -> Request:
+def boot(version: str) -> Request[Any]:
     """The announcement, in the version that was agreed upon."""
-    module = v21 if version == "ocpp2.1" else v201
-    return module.messages.BootNotificationRequest(
+    module: Any = v21 if version == "ocpp2.1" else v201
+    announcement: Request[Any] = module.messages.BootNotificationRequest(
         reason=module.enums.BootReasonEnumType.POWER_UP,
         charging_station=module.messages.ChargingStationType(model="One", vendor_name="ACME"),
     )
+    return announcement
 
 
 async def run(url: str, identity: str = "CS021") -> str:

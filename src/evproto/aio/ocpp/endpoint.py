@@ -14,7 +14,8 @@ from evproto.aio.ocpp.handlers import HandlerGroup, Handlers, Hook
 from evproto.aio.ocpp.link import Ending
 from evproto.aio.ocpp.peer import Peer
 from evproto.aio.ocpp.watching import Watched
-from evproto.ocppj import Dialect, Envelope
+from evproto.errors import CallEndedError
+from evproto.ocppj import Call, CallResult, Dialect, Envelope
 from evproto.payloads import Sender
 
 __all__ = ["Endpoint", "Trouble"]
@@ -52,6 +53,7 @@ class Endpoint(Generic[P]):
         self._boot: list[Callable[[P, Any, Any], Any]] = []
         self._disconnect: list[Callable[[P, Ending], Any]] = []
         self._trouble: list[Callable[[Trouble[P]], None]] = []
+        self._call_ended: list[Callable[[P, Call[Any], CallResult[Any] | CallEndedError], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._notices: dict[Any, deque[tuple[Callable[..., Any], tuple[Any, ...]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,6 +89,18 @@ class Endpoint(Generic[P]):
     def on_disconnect(self, told: H) -> H:
         """Decorator: called with a peer that is gone and the :class:`Ending` that says why."""
         self._disconnect.append(told)
+        return told
+
+    def on_call_ended(
+        self, told: Callable[[P, Call[Any], CallResult[Any] | CallEndedError], None]
+    ) -> Callable[[P, Call[Any], CallResult[Any] | CallEndedError], None]:
+        """Decorator: called with each call that was made to a peer and how it ended; a plain function.
+
+        That is its result, or the error that whoever made it gets. It is
+        called exactly once for each call that was queued or sent, also where
+        its caller has lost interest.
+        """
+        self._call_ended.append(told)
         return told
 
     def watch(self, callback: Callable[[Watched], None]) -> Callable[[], None]:
@@ -139,6 +153,18 @@ class Endpoint(Generic[P]):
     def peer_disconnected(self, peer: P, ending: Ending) -> None:
         for told in self._disconnect:
             self._tell(peer, told, peer, ending)
+
+    @property
+    def hears_ends(self) -> bool:
+        """Whether anybody wants to know how calls end."""
+        return bool(self._call_ended)
+
+    def peer_call_ended(self, peer: P, call: Call[Any], result: CallResult[Any] | CallEndedError) -> None:
+        for told in self._call_ended:
+            try:
+                told(peer, call, result)
+            except Exception:
+                logger.exception("a function that is told how calls end failed")
 
     def peer_trouble(self, peer: P, error: Exception, envelope: Envelope | None) -> None:
         if not self._trouble:

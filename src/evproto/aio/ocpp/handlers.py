@@ -85,6 +85,8 @@ class Handler:
     thread: bool
     name: str
     """For the log."""
+    inline: bool
+    """Whether it may be called and has then finished."""
 
     @classmethod
     def of(cls, function: Callable[[Any, Any], Any], *, thread: bool) -> Handler:
@@ -100,12 +102,7 @@ class Handler:
             raise TypeError(f"{_name_of(function)} is called with the peer and the payload") from None
         except ValueError:
             pass
-        return cls(function, asynchronous, thread, _name_of(function))
-
-    @property
-    def inline(self) -> bool:
-        """Whether it may be called and has then finished."""
-        return not (self.asynchronous or self.thread)
+        return cls(function, asynchronous, thread, _name_of(function), not (asynchronous or thread))
 
 
 class On(Generic[P, Q_co]):
@@ -135,6 +132,8 @@ class Handlers(Generic[P]):
         self._by_class: dict[type, Handler] = {}
         self._by_name: dict[str, Handler] = {}
         self._any: Handler | None = None
+        self.plugged: Callable[[P, Call[Any] | Send[Any]], Handler | None] | None = None
+        """Asked for a handler where none is registered for a request's class or name."""
         self.before: list[Hook] = []
         self.after: list[Hook] = []
 
@@ -192,9 +191,12 @@ class Handlers(Generic[P]):
             for request in requests:
                 self._add(request, handler)
 
-    def find(self, envelope: Call[Any] | Send[Any]) -> Handler | None:
-        """The handler for a request, or None."""
-        return self._by_class.get(type(envelope.payload)) or self._by_name.get(envelope.action) or self._any
+    def find(self, envelope: Call[Any] | Send[Any], peer: P) -> Handler | None:
+        """The handler for a request of a peer, or None."""
+        found = self._by_class.get(type(envelope.payload)) or self._by_name.get(envelope.action)
+        if found is None and self.plugged is not None:
+            found = self.plugged(peer, envelope)
+        return found or self._any
 
     def __contains__(self, request: type | str) -> bool:
         if isinstance(request, str):
@@ -278,6 +280,13 @@ def check_answer(answer: Any, envelope: Call[Any], handler: Handler) -> CallResu
     Raises:
         TypeError: it is not the response to that request.
     """
+    payload = envelope.payload
+    if (
+        isinstance(answer, Response)
+        and isinstance(payload, Request)
+        and type(answer) is response_type(payload)
+    ):
+        return CallResult(unique_id=envelope.unique_id, action=envelope.action, payload=answer)
     if type(answer) is CallResult:
         result: CallResult[Any] = msgspec.structs.replace(
             answer, unique_id=envelope.unique_id, action=envelope.action
@@ -285,7 +294,6 @@ def check_answer(answer: Any, envelope: Call[Any], handler: Handler) -> CallResu
         answer = result.payload
     else:
         result = CallResult(unique_id=envelope.unique_id, action=envelope.action, payload=answer)
-    payload = envelope.payload
     if isinstance(payload, dict):
         if not isinstance(answer, dict | Response):
             raise TypeError(f"{handler.name} gave back {_spell_value(answer)}, wanted is a dict")

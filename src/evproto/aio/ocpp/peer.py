@@ -44,6 +44,7 @@ from evproto.ocppj.events import (
     CallSent,
     ConnectionLost,
     InvalidAnswer,
+    Outcome,
     Rejected,
     SendReceived,
     SessionEvent,
@@ -388,7 +389,7 @@ class Peer:
     def _on_call(self, event: CallReceived) -> None:
         call = event.call
         handlers = self._handlers
-        handler = handlers.find(call)
+        handler = handlers.find(call, self)
         context = Context(self, call, event.raw, event.arrived)
         if handler is None and not handlers.before:
             self._answer(context, self._unsupported(call))
@@ -409,40 +410,48 @@ class Peer:
             self.on_trouble(QueueFullError("too many messages wait; a SEND was dropped"), event.send)
             return
         context = Context(self, event.send, event.raw, self.last_heard)
-        handler = self._handlers.find(event.send)
+        handler = self._handlers.find(event.send, self)
         if handler is not None or self._handlers.before or self._handlers.after:
             self._enqueue(context)
 
     def _on_call_ended(self, event: CallEnded) -> None:
         call, outcome = event.call, event.outcome
         future = self._calls.pop(call.unique_id, None)
-        if future is None or future.done():
+        waits = future is not None and not future.done()
+        if not waits and not self.endpoint.hears_ends:
             return
-        if type(outcome) is CallResult:
-            future.set_result(outcome)
-            return
+        result = outcome if type(outcome) is CallResult else self._end_of(call, outcome)
+        if self.endpoint.hears_ends:
+            self.endpoint.peer_call_ended(self, call, result)
+        if waits:
+            assert future is not None
+            if isinstance(result, CallResult):
+                future.set_result(result)
+            else:
+                future.set_exception(result)
+
+    def _end_of(self, call: Call[Any], outcome: Outcome) -> CallEndedError:
+        """What a call without a result raises."""
         facts: dict[str, Any] = {"action": call.action, "unique_id": call.unique_id}
         who = spell_identity(self.identity)
         match outcome:
             case CallError():
-                future.set_exception(
-                    CallRefusedError(
-                        outcome.error_code, outcome.error_description, outcome.error_details, **facts
-                    )
+                return CallRefusedError(
+                    outcome.error_code, outcome.error_description, outcome.error_details, **facts
                 )
             case TimedOut():
-                future.set_exception(CallTimeoutError(f"{who} did not answer {call.action} in time", **facts))
+                return CallTimeoutError(f"{who} did not answer {call.action} in time", **facts)
             case ConnectionLost():
                 text = f"the connection to {who} ended before {call.action} was answered: {self.ending}"
-                future.set_exception(ConnectionLostError(text, **facts))
+                return ConnectionLostError(text, **facts)
             case InvalidAnswer():
                 failure = InvalidAnswerError(
                     f"{who} answered {call.action} wrongly: {outcome.error}", **facts
                 )
                 failure.__cause__ = outcome.error
-                future.set_exception(failure)
+                return failure
             case _:
-                future.set_exception(CallCancelledError(f"{call.action} was cancelled", **facts))
+                return CallCancelledError(f"{call.action} was cancelled", **facts)
 
     def _on_unexpected(self, event: Unexpected) -> None:
         if isinstance(event.what, Exception):
@@ -499,7 +508,7 @@ class Peer:
         self._serving = context
         try:
             answer = handler.function(self, call.payload)
-            if inspect.isawaitable(answer) and not isinstance(answer, Response):
+            if not isinstance(answer, Response) and inspect.isawaitable(answer):
                 # A plain function that gives back a coroutine: the worker awaits it.
                 context.answer = answer  # type: ignore[assignment]
                 self._enqueue(context)
@@ -533,7 +542,7 @@ class Peer:
     async def _serve(self, context: Context) -> None:
         call = context.call
         handlers = self._handlers
-        handler = handlers.find(call)
+        handler = handlers.find(call, self)
         begun, context.answer = context.answer, None
         result: CallResult[Any] | CallError | None = None
         self._serving = context
@@ -577,7 +586,7 @@ class Peer:
         if handler.thread:
             return await self._loop.run_in_executor(None, handler.function, self, payload)
         answer = handler.function(self, payload)
-        return await answer if inspect.isawaitable(answer) else answer
+        return await answer if handler.asynchronous or inspect.isawaitable(answer) else answer
 
     def _failed(self, context: Context, handler: Handler, error: BaseException) -> CallError:
         """The answer to a call whose handler raised; the log says which one."""
@@ -639,4 +648,4 @@ class Peer:
         self.on_answered(context)
 
 
-_HOOK = Handler(lambda peer, payload: None, False, False, "a hook before it")
+_HOOK = Handler(lambda peer, payload: None, False, False, "a hook before it", True)

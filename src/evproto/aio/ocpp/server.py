@@ -10,10 +10,10 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from evproto.aio.ocpp.admission import Admission, Authenticate, Security, select_subprotocol
 from evproto.aio.ocpp.endpoint import Endpoint
@@ -38,6 +38,10 @@ from evproto.ntxcp import v10
 from evproto.ocpp import v16, v21, v201
 from evproto.ocppj import CallResult, Codec
 from evproto.payloads import Request, Response, Sender
+
+if TYPE_CHECKING:
+    from evproto.aio.plugins.host import PluginHost
+    from evproto.aio.plugins.plugin import Plugin
 
 __all__ = ["CSMS", "CentralSystem", "ControlCenter", "Listener", "Server", "ServerSettings", "Station"]
 
@@ -187,6 +191,7 @@ class Server(Endpoint[Station]):
             subprotocol, as in ``"ocpp1.6"``; None: nothing.
         codec_for: gives a codec of one station's own, say a lenient one; it is
             called with what is known of the station and the codec of its version.
+        plugins: see :mod:`evproto.aio.plugins`; a text is the name of one that is installed.
         settings: see :class:`ServerSettings`.
     """
 
@@ -201,6 +206,7 @@ class Server(Endpoint[Station]):
         names_match: Callable[[Identity, dict[str, Any]], bool] | None = None,
         default_version: str | None = None,
         codec_for: Callable[[Admission, Codec], Codec] | None = None,
+        plugins: Iterable[Plugin | str] = (),
         settings: ServerSettings | None = None,
     ) -> None:
         spoken = tuple(codecs) if codecs is not None else self._codecs
@@ -223,6 +229,26 @@ class Server(Endpoint[Station]):
         self.listeners: list[Listener] = []
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
+        self._plugins: PluginHost | None = None
+        for plugin in plugins:
+            self.plug(plugin)
+
+    def plug(self, plugin: Plugin | str) -> None:
+        """Add a plug-in, or the one that is installed under a name, before the first port is opened.
+
+        It serves what no handler is registered for by class or name, and no
+        plug-in before it. It is started when the first port is opened, and
+        closed with the server.
+
+        Raises:
+            PluginError: there is no such plug-in, or it cannot be loaded.
+            ValueError: it was added before, or too late.
+        """
+        if self._plugins is None:
+            from evproto.aio.plugins.host import PluginHost
+
+            self._plugins = PluginHost(self)
+        self._plugins.add(plugin)
 
     # Ports
 
@@ -244,6 +270,7 @@ class Server(Endpoint[Station]):
 
         Raises:
             ValueError: the profile needs what is not there.
+            PluginError: a plug-in cannot be started.
             OSError: the port is taken, or not to be had.
         """
         if self._closing:
@@ -260,6 +287,8 @@ class Server(Endpoint[Station]):
             raise ValueError("security profile 3 needs the CA of the clients")
         if profile == 1 and tls is not None:
             raise ValueError("security profile 1 is without TLS; with it, it is profile 2")
+        if self._plugins is not None:
+            await self._plugins.start()
         listener = Listener(self, security, tls)
         await listener.open(host, port)
         self.listeners.append(listener)
@@ -290,6 +319,8 @@ class Server(Endpoint[Station]):
             station.close(1001, reason)
         await asyncio.gather(*(link.wait_closed() for link in links))
         await self.settle(grace)
+        if self._plugins is not None:
+            await self._plugins.close(grace)
 
     async def __aenter__(self) -> Self:
         return self

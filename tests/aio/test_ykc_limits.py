@@ -12,11 +12,15 @@ from reference.bodies import wrap
 from aio.ykc_piles import (
     OTHER,
     QUIET,
+    START,
+    STOP,
     online_pile,
     report,
+    stop_answer,
 )
 from aio.ykc_raw import (
     LOOPS,
+    PATIENCE,
     PILE,
     Heard,
     connected,
@@ -27,6 +31,8 @@ from aio.ykc_raw import (
     serving,
 )
 from evproto.aio.ykc import ConnectedPile, Limits, Offline, Online, PileServer
+from evproto.errors import ConnectionLostError, SessionError
+from evproto.ykc.messages import RealtimeDataReport, StartRequest
 from evproto.ykc.session import (
     HeartbeatMissed,
     MessageReceived,
@@ -194,19 +200,24 @@ def test_a_flood_is_slowed_down_and_nothing_is_lost(loop: str) -> None:
 
 def test_a_pile_that_does_not_read_is_disconnected_and_slows_nobody(loop: str) -> None:
     async def main() -> None:
-        server = PileServer(QUIET, limits=Limits(frame_rate=1e9, write_buffer=8192, write_timeout=1.0))
-        async with serving(server) as port, connected(port) as other:
+        limits = Limits(frame_rate=1e9, write_buffer=8192, write_timeout=1.0)
+        server = PileServer(QUIET, limits=limits)
+        listening = socket.create_server(("127.0.0.1", 0))
+        # Small buffers, also of the connections it accepts, so that they are full soon.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        async with serving(server, sock=listening) as port, connected(port) as other:
             await other.log_in(OTHER)
-            deaf = socket.create_connection(("127.0.0.1", port))
+            deaf = socket.socket()
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", port))
             deaf.sendall(login())
             await eventually(lambda: PILE in server.piles)
+            pile = server.piles[PILE]
             deaf.setblocking(False)
-            block = b"".join(heartbeat(1, number.to_bytes(2, "little")) for number in range(2000))
-            loop = asyncio.get_running_loop()
-            writing = asyncio.ensure_future(forever(loop, deaf, block))
+            writing = asyncio.ensure_future(forever(deaf, heartbeat() * 200))
             try:
                 await eventually(lambda: PILE not in server.piles)
+                assert "does not read" in pile.closed
                 await other.send(heartbeat(1, pile=OTHER))
                 assert (await other.frame())[5] == 0x04
             finally:
@@ -215,9 +226,9 @@ def test_a_pile_that_does_not_read_is_disconnected_and_slows_nobody(loop: str) -
                     await writing
                 deaf.close()
 
-    async def forever(loop: asyncio.AbstractEventLoop, deaf: socket.socket, block: bytes) -> None:
+    async def forever(deaf: socket.socket, block: bytes) -> None:
         while True:
-            await loop.sock_sendall(deaf, block)
+            await asyncio.get_running_loop().sock_sendall(deaf, block)
 
     run(main(), loop)
 
@@ -248,5 +259,78 @@ def test_slow_handlers_push_back_on_their_own_pile_only(loop: str) -> None:
             await eventually(lambda: len(seen) == 5000)
             assert seen == list(range(5000))
             assert pile.online
+
+    run(main(), loop)
+
+
+def test_who_sends_without_end_while_a_handler_waits_for_him_is_disconnected(loop: str) -> None:
+    """Reading cannot pause while an answer is waited for, so the queue has an end."""
+
+    async def main() -> None:
+        server = PileServer(QUIET, limits=Limits(frame_rate=1e9, max_queued=1))
+        offline = Heard()
+        ended: list[BaseException] = []
+
+        @server.on(StartRequest)
+        async def start(pile: ConnectedPile, request: StartRequest) -> None:
+            try:
+                await pile.call(STOP, timeout=1000)
+            except ConnectionLostError as error:
+                ended.append(error)
+
+        @server.on(RealtimeDataReport)
+        async def data(pile: ConnectedPile, message: RealtimeDataReport) -> None: ...
+
+        server.on(Offline)(offline.add)
+        async with serving(server) as port, connected(port) as raw:
+            await raw.log_in()
+            await raw.send(START)
+            assert (await raw.frame())[5] == 0x36
+            with contextlib.suppress(ConnectionError):
+                await raw.send(*(report(1, number) for number in range(6000)))
+            await raw.ended()
+            (event,) = await offline.count(1)
+            assert "faster than they are handled" in event.reason
+            assert len(ended) == 1
+
+    run(main(), loop)
+
+
+def test_the_application_cannot_pass_by_the_policy_for_duplicates(loop: str) -> None:
+    async def main() -> None:
+        server = PileServer(QUIET, auto_login=False, duplicates="refuse")
+        async with serving(server) as port, connected(port) as old, connected(port) as new:
+            for raw in (old, new):
+                await raw.send(login())
+                await eventually(lambda: PILE in server.waiting)
+                if raw is old:
+                    server.waiting[PILE].accept_login()
+                    await old.frame_of(0x02)
+            with pytest.raises(SessionError, match="connected already"):
+                server.waiting[PILE].accept_login()
+            server.waiting[PILE].refuse_login()
+            assert await new.ended() == wrap(0x02, bytes.fromhex(f"{PILE} 01"))
+
+    run(main(), loop)
+
+
+def test_a_handler_that_fills_the_queue_still_gets_the_answer_it_waits_for(loop: str) -> None:
+    """Its own message was the one too many: reading goes on when it asks the pile."""
+
+    async def main() -> None:
+        server = PileServer(QUIET, limits=Limits(max_queued=1))
+        answered = asyncio.Event()
+
+        @server.on(StartRequest)
+        async def start(pile: ConnectedPile, request: StartRequest) -> None:
+            await pile.call(STOP, timeout=1000)
+            answered.set()
+
+        async with serving(server) as port, connected(port) as raw:
+            await raw.log_in()
+            await raw.send(START)
+            number = (await raw.frame())[2:4]
+            await raw.send(START, stop_answer(number))
+            await asyncio.wait_for(answered.wait(), PATIENCE)
 
     run(main(), loop)

@@ -90,7 +90,7 @@ class RawPile:
 @contextlib.asynccontextmanager
 async def serving(server: PileServer, **options: Any) -> AsyncIterator[int]:
     """A server on a port of its own."""
-    port = await server.start("127.0.0.1", 0, **options)
+    port = await server.start(**options)
     try:
         yield port
     finally:

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import inspect
 import logging
+import socket
 import ssl as _ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -206,9 +207,12 @@ class PileServer:
         port: int = 0,
         *,
         ssl: _ssl.SSLContext | None = None,
+        sock: socket.socket | None = None,
         backlog: int = 4096,
     ) -> int:
         """Listen; return the port (with ``port`` 0, a free one).
+
+        ``sock`` is a bound socket to listen on, instead of ``host`` and ``port``.
 
         May be called again, for another address or for TLS beside plain TCP.
 
@@ -220,9 +224,12 @@ class PileServer:
             raise RuntimeError("a server belongs to one event loop")
         self._loop = loop
         self._closing = False
-        server = await loop.create_server(
-            lambda: Connection(self), host, port, ssl=ssl, backlog=backlog, reuse_address=True
-        )
+        if sock is not None:
+            server = await loop.create_server(lambda: Connection(self), sock=sock, ssl=ssl, backlog=backlog)
+        else:
+            server = await loop.create_server(
+                lambda: Connection(self), host, port, ssl=ssl, backlog=backlog, reuse_address=True
+            )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 

@@ -1,23 +1,20 @@
 """``python -m benchmarks.ocpp_server``: server CPU per request answered, against the ``ocpp`` package.
 
 Servers and stations are in processes of their own; what is told is what the
-server's CPU clock says, divided by the answers given. 20 stations each send
-their next request when the last one is answered. The servers take turns, so
-that what disturbs one disturbs all, and the best of the rounds counts: what
-disturbs only ever makes it slower.
+server's CPU clock says, divided by the answers given. 20 stations send at
+once, and again when all are answered. The servers take turns, so that what
+disturbs one disturbs all, and the best of the rounds counts: what disturbs
+only ever makes it slower.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from contextlib import ExitStack
 
-import uvloop
-
 from benchmarks.ocpp_servers import WHICH, ServerProcess, serving
-from benchmarks.ocpp_stations import REQUESTS, FastStation, connect, masked
+from benchmarks.ocpp_stations import REQUESTS, AskingStations
 
 CONNECTIONS = 20
 TARGETS = {
@@ -32,39 +29,25 @@ TARGETS = {
 class Load:
     """Stations against one server."""
 
-    def __init__(self, server: ServerProcess, runner: asyncio.Runner, connections: int = CONNECTIONS) -> None:
-        self._server = server
-        self._runner = runner
-        names = [f"CP{number}" for number in range(connections)]
-        self._stations: list[FastStation] = runner.run(connect(server.port, names))
-
-    def ask(self, action: str, each: int) -> None:
-        """``each`` requests by every station."""
-        self._runner.run(self._ask(masked(REQUESTS[action]), each))
+    def __init__(self, server: ServerProcess, connections: int = CONNECTIONS) -> None:
+        self.server = server
+        self.stations = AskingStations(server.port, connections)
 
     def cpu(self, action: str, each: int) -> float:
         """Server CPU seconds per request."""
-        begun = self._server.cpu()
-        self.ask(action, each)
-        return (self._server.cpu() - begun) / (each * len(self._stations))
-
-    def close(self) -> None:
-        for station in self._stations:
-            station.transport.close()
-
-    async def _ask(self, frame: bytes, each: int) -> None:
-        await asyncio.gather(*(station.ask(frame, each) for station in self._stations))
+        begun = self.server.cpu()
+        self.stations.ask(action, each)
+        return (self.server.cpu() - begun) / (each * len(self.stations))
 
 
 def measure(rounds: int, each: int, which: tuple[str, ...] = WHICH) -> dict[tuple[str, str], float]:
     """CPU seconds per request, by action and server."""
     best: dict[tuple[str, str], float] = {}
     with ExitStack() as stack:
-        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         loads = {}
         for name in which:
-            loads[name] = Load(stack.enter_context(serving(name)), runner)
-            stack.callback(loads[name].close)
+            loads[name] = Load(stack.enter_context(serving(name)))
+            stack.callback(loads[name].stations.close)
         for action in REQUESTS:
             for number in range(-1, rounds):
                 for name, load in loads.items():
@@ -90,7 +73,9 @@ def main() -> int:
         for name in WHICH:
             ratio = theirs / best[action, name]
             target = TARGETS.get((action, name))
-            verdict = "" if target is None else f"{target:>7.3g}x" + ("  ok" if ratio >= target else "  MISSED")
+            verdict = (
+                "" if target is None else f"{target:>7.3g}x" + ("  ok" if ratio >= target else "  MISSED")
+            )
             missed += verdict.endswith("MISSED")
             whose = "ocpp package" if name == "ocpp" else f"evproto {name}"
             print(f"{action:<13}{whose:<22}{best[action, name] * 1e6:>9.1f}{ratio:>8.1f}x{verdict}")

@@ -29,6 +29,8 @@ import uvloop
 ROOT = Path(__file__).resolve().parent.parent
 WHICH = ("picows", "picows-async", "websockets", "websockets-async", "ocpp")
 """Engines of evproto, with plain functions and with coroutines for handlers, and the peer."""
+PINGING = "picows-pinging"
+"""As users have it: with pings to stations that are silent."""
 
 
 class ServerProcess:
@@ -85,13 +87,13 @@ def serving(which: str) -> Iterator[ServerProcess]:
 Ask = Callable[[str], Awaitable[dict[str, Any]]]
 
 
-async def serve_ours(engine: Any, asynchronous: bool) -> tuple[int, Ask]:
+async def serve_ours(engine: Any, asynchronous: bool, ping_interval: float | None) -> tuple[int, Ask]:
     """A central system of evproto; its port, and what answers questions."""
     from evproto.aio.ocpp import CentralSystem, ServerSettings
     from evproto.errors import CallEndedError, SessionError
     from evproto.ocpp.v16 import enums, messages
 
-    server = CentralSystem(settings=ServerSettings(engine=engine))
+    server = CentralSystem(settings=ServerSettings(engine=engine, ping_interval=ping_interval))
 
     def heartbeat(station: Any, request: messages.HeartbeatRequest) -> messages.HeartbeatResponse:
         return messages.HeartbeatResponse(current_time=datetime.now(UTC))
@@ -174,7 +176,12 @@ async def serve_theirs() -> tuple[int, Ask]:
         return {"stations": count}
 
     server = await websockets.serve(
-        connected, "127.0.0.1", 0, subprotocols=["ocpp1.6"], compression=None  # type: ignore[list-item]
+        connected,
+        "127.0.0.1",
+        0,
+        subprotocols=["ocpp1.6"],
+        compression=None,
+        ping_interval=None,  # type: ignore[list-item]
     )
     return next(iter(server.sockets)).getsockname()[1], ask
 
@@ -190,7 +197,7 @@ async def _serve(which: str) -> None:
         port, ask = await serve_theirs()
     else:
         engine, _, handlers = which.partition("-")
-        port, ask = await serve_ours(engine, handlers == "async")
+        port, ask = await serve_ours(engine, handlers == "async", 30.0 if which == PINGING else None)
     print(port, flush=True)
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str] = asyncio.Queue()
@@ -209,7 +216,7 @@ def raise_file_limit() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("which", choices=WHICH)
+    parser.add_argument("which", choices=[*WHICH, PINGING])
     asked = parser.parse_args()
     raise_file_limit()
     logging.getLogger("evproto").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Stations that cost little: WebSocket by hand, frames made beforehand, answers counted.
+"""Stations that cost little: WebSocket by hand, frames made beforehand.
 
 A client library would take most of the machine in these measurements. What
 these do not check, the tests do.
@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 from typing import Any
 
 from benchmarks.bench_ocpp import FRAMES
@@ -35,28 +36,87 @@ def masked(payload: bytes, opcode: int = 1) -> bytes:
     return head + _MASK + body.to_bytes(size, "big")
 
 
+def handshake(identity: str) -> bytes:
+    """What a client says first (RFC 6455, section 4.1)."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET /{identity} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+    ).encode()
+
+
+def frame_end(received: bytes | bytearray) -> tuple[int, int] | None:
+    """Where the payload of the first frame begins and ends, if all of it is there."""
+    if len(received) < 2:
+        return None
+    size, at = received[1], 2
+    if size == 126:
+        size, at = int.from_bytes(received[2:4], "big"), 4
+    return (at, at + size) if len(received) >= at + size else None
+
+
+class AskingStations:
+    """Stations that all send a request, and read when the last one has been answered.
+
+    The sockets block, and the one that was written to last is read first. So
+    the server's answers do not wake the process of the stations one by one,
+    which costs the server time that has nothing to do with what it is, and as
+    much as answering does.
+    """
+
+    def __init__(self, port: int, count: int) -> None:
+        self._sockets = []
+        for number in range(count):
+            station = socket.create_connection(("127.0.0.1", port), timeout=60)
+            station.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            station.sendall(handshake(f"CP{number}"))
+            answer = b""
+            while not answer.endswith(b"\r\n\r\n"):
+                answer += station.recv(1)
+            if not answer.startswith(b"HTTP/1.1 101") or b"ocpp1.6" not in answer:
+                raise ConnectionError(answer.decode())
+            self._sockets.append(station)
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def ask(self, action: str, each: int) -> None:
+        """``each`` requests by every station."""
+        frame = masked(REQUESTS[action])
+        for _ in range(each):
+            for station in self._sockets:
+                station.sendall(frame)
+            for station in reversed(self._sockets):
+                answer = station.recv(4096)
+                while (place := frame_end(answer)) is None:
+                    more = station.recv(4096)
+                    if not more:
+                        raise ConnectionError("the server has closed")
+                    answer += more
+                if not answer.startswith(b'[3,"19223201",{', place[0]) or place[1] != len(answer):
+                    raise ConnectionError(f"{action} was answered {answer!r}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        for station in self._sockets:
+            station.close()
+
+
 class FastStation(asyncio.Protocol):
-    """One connection. It answers the CALLs it gets, and counts the answers it is given."""
+    """A station that answers the CALLs it gets, and pings."""
 
     def __init__(self, identity: str) -> None:
         loop = asyncio.get_running_loop()
         self._identity = identity
         self._received = bytearray()
         self.ready: asyncio.Future[None] = loop.create_future()
-        self.done: asyncio.Future[None] = loop.create_future()
-        self.left = 0
         self.commands = 0
         self.lost = False
-        self._frame = b""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET /{self._identity} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n".encode()
-        )
+        transport.write(handshake(self._identity))
 
     def data_received(self, data: bytes) -> None:
         received = self._received
@@ -70,44 +130,23 @@ class FastStation(asyncio.Protocol):
                 return
             del received[: end + 4]
             self.ready.set_result(None)
-        while len(received) >= 2:
-            size, at = received[1], 2
-            if size == 126:
-                size, at = int.from_bytes(received[2:4], "big"), 4
-            if len(received) < at + size:
-                return
-            opcode, payload = received[0] & 15, bytes(received[at : at + size])
-            del received[: at + size]
+        while place := frame_end(received):
+            opcode, payload = received[0] & 15, bytes(received[slice(*place)])
+            del received[: place[1]]
             self._take(opcode, payload)
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == 9:
             self.transport.write(masked(payload, 10))
-        elif opcode == 1 and payload.startswith(b'[3,"19223201",{'):
-            self.left -= 1
-            if self.left > 0:
-                self.transport.write(self._frame)
-            elif not self.done.done():
-                self.done.set_result(None)
-        elif opcode == 1 and payload.startswith(b"[2,"):
+        elif opcode == 1:
             self.commands += 1
-            self.transport.write(masked(json.dumps([3, json.loads(payload)[1], {"status": "Accepted"}]).encode()))
-        elif not self.done.done():
-            self.done.set_exception(ConnectionError(f"opcode {opcode}: {payload!r}"))
+            answer = [3, json.loads(payload)[1], {"status": "Accepted"}]
+            self.transport.write(masked(json.dumps(answer).encode()))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        for future in (self.ready, self.done):
-            if not future.done():
-                future.set_exception(error or ConnectionError("closed"))
-                future.exception()
-
-    def ask(self, frame: bytes, count: int) -> asyncio.Future[None]:
-        """Send a masked frame ``count`` times, each time when the last was answered."""
-        self.left, self._frame = count, frame
-        self.done = asyncio.get_running_loop().create_future()
-        self.transport.write(frame)
-        return self.done
+        if not self.ready.done():
+            self.ready.set_exception(error or ConnectionError("closed"))
 
 
 async def connect(port: int, identities: list[str], at_once: int = 100) -> list[FastStation]:

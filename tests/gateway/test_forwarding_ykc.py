@@ -336,10 +336,12 @@ def test_what_waited_for_a_former_receiver_goes_to_the_new_one(tmp_path: Path) -
         ) as running:
             pile = await running.pile()
             await confirmed(pile, record(4), 4)
-        async with Backend() as backend:
-            async with serving(tmp_path, forward__to="http", forward__servers=[backend.url]) as running:
-                await backend.until(lambda path, event: event["key"] == f"{4:032d}")
-                assert running.server.outbox.sinks() == ["http"]
+        async with (
+            Backend() as backend,
+            serving(tmp_path, forward__to="http", forward__servers=[backend.url]) as running,
+        ):
+            await backend.until(lambda path, event: event["key"] == f"{4:032d}")
+            assert running.server.outbox.sinks() == ["http"]
 
     asyncio.run(run(""))
 

@@ -82,6 +82,7 @@ async def examine(folder: Path) -> tuple[int, str, dict[str, Any], list[dict[str
             forward__to="http",
             forward__servers=[backend.url],
             ykc__max_frames_per_second=10_000,
+            ykc__heartbeat_interval=3600.0,
         ) as running,
     ):
         running.client.headers["Authorization"] = f"Bearer {TOKEN}"

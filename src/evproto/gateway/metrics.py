@@ -30,8 +30,9 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         # Two whole numbers per frame type: cheaper than labels, and this is the hot path.
-        self._frames = ([0] * 256, [0] * 256)
-        registry.register(_Frames(self._frames))
+        self.frames = ([0] * 256, [0] * 256)
+        """Frames received and sent, by frame type."""
+        registry.register(_Frames(self.frames))
         self.bad_frames = Counter(
             "evproto_bad_frames", "Stretches of bytes that were no frame", ["error"], registry=registry
         )
@@ -91,11 +92,6 @@ class Metrics:
             ["sink"],
             registry=registry,
         )
-
-    def count_frame(self, received: bool, raw: bytes) -> None:
-        """Count a frame, by its type."""
-        if len(raw) > 5:
-            self._frames[not received][raw[5]] += 1
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Show a value that is asked for when it is needed."""

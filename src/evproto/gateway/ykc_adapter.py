@@ -101,7 +101,8 @@ class YkcAdapter:
         self._clock = clock
         self._piles = KnownPiles(limit=2 * config.ykc.max_connections, frames_kept=config.http.frames_kept)
         self._codecs: dict[str, Codec] = {}
-        self._sending: tuple[Message, Callable[[int], None]] | None = None
+        self._sending: tuple[int, Callable[[int], None]] | None = None
+        self._frame_counts = metrics.frames
         self._ssl = ssl_context(config.ykc)
         self._allowed = None if config.ykc.allow is None else {one.upper() for one in config.ykc.allow}
         tariff = None
@@ -142,11 +143,17 @@ class YkcAdapter:
         )
         server.on(Online)(self._on_online)
         server.on(Offline)(self._on_offline)
-        server.on(MessageReceived)(self._on_message)
+        server.on_message(
+            self._on_message,
+            heartbeats=not self._config.auto_heartbeat
+            or (self._forwarding and "heartbeat_request" not in self._left_out),
+        )
         server.on_record(self._records.on_record)
         server.on(NotServed)(self._on_not_served)
         server.on(Damaged)(self._on_damaged)
-        server.watch(self._on_frame)
+        server.tap(self._on_bytes)
+        if logger.isEnabledFor(logging.DEBUG):
+            server.watch(self._log_frame)
         return server
 
     # --- life
@@ -182,11 +189,14 @@ class YkcAdapter:
 
     def _authenticate(self, pile: ConnectedPile, event: LoginReceived) -> bool | None:
         login = event.login
-        known = self._piles.meet(login.pile_id)
+        first = pile.context is None
+        known = pile.context = self._piles.meet(login.pile_id)
         if not known.online:
             known.came(pile)
             known.login = login
-        self._note_frame(known, self._clock(), received=True, raw=event.raw)
+        if first and known.pile is pile:
+            # When it came, nobody knew whose it was.
+            self._note_frame(known, self._clock(), received=True, raw=event.raw)
         self._post_message(known, event.version, event.frame, event.raw, event.time, None, event.warnings)
         if self._allowed is not None and login.pile_id not in self._allowed:
             self._metrics.logins.labels("refused").inc()
@@ -203,7 +213,7 @@ class YkcAdapter:
         return None
 
     def _on_online(self, pile: ConnectedPile, event: Online) -> None:
-        known = self._piles.meet(pile.pile_id)
+        known = pile.context = self._piles.meet(pile.pile_id)
         known.came(pile)
         known.login = pile.login
         self._metrics.logins.labels("accepted").inc()
@@ -230,23 +240,22 @@ class YkcAdapter:
 
     # --- frames
 
-    def _on_frame(self, pile: ConnectedPile, watched: Watched) -> None:
-        received = watched.direction is Direction.PILE_TO_PLATFORM
-        frame = watched.frame
-        if self._sending is not None and frame is not None and frame.message is self._sending[0]:
-            self._sending[1](frame.sequence)
-        known = self._piles.get(pile.pile_id)
+    def _on_bytes(self, pile: ConnectedPile, received: bool, raw: bytes, now: float) -> None:
+        # Twice for every heartbeat: this is the hot path.
+        if len(raw) > 5:
+            self._frame_counts[not received][raw[5]] += 1
+            if not received and self._sending is not None and self._sending[0] == raw[5]:
+                self._sending[1](int.from_bytes(raw[2:4], "little"))
+        known = pile.context
         if known is not None and known.pile is pile:
-            known.frames.append((watched.time, received, watched.raw))
-        self._metrics.count_frame(received, watched.raw)
-        if logger.isEnabledFor(logging.DEBUG):
-            self._log_frame(pile, watched, received)
+            known.frames.append((self._clock(), received, raw))
 
     def _note_frame(self, known: KnownPile, time: float, *, received: bool, raw: bytes) -> None:
         known.frames.append((time, received, raw))
 
-    def _log_frame(self, pile: ConnectedPile, watched: Watched, received: bool) -> None:
+    def _log_frame(self, pile: ConnectedPile, watched: Watched) -> None:
         codec = pile.codec
+        received = watched.direction is Direction.PILE_TO_PLATFORM
         about = {"pile": pile.pile_id or pile.address, "direction": "in" if received else "out"}
         frame = watched.frame
         if frame is None or watched.error is not None:
@@ -287,7 +296,7 @@ class YkcAdapter:
     def _on_message(self, pile: ConnectedPile, received: MessageReceived) -> None:
         if is_record(received):
             return
-        known = self._piles.meet(pile.pile_id)
+        known: KnownPile = pile.context
         message = received.frame.message
         if isinstance(message, messages.RealtimeDataReport):
             known.data[message.gun_no] = (self.server.wall(received.time), message)
@@ -472,7 +481,7 @@ class YkcAdapter:
     ) -> Ending:
         # It is written before the first thing that waits, and seen by the watcher on its way.
         exchange = pile.exchange(message, timeout)
-        self._sending = (message, sent)
+        self._sending = (message.frame_type, sent)
         try:
             task = asyncio.ensure_future(exchange)
             await asyncio.sleep(0)

@@ -75,7 +75,7 @@ class RecordKeeper:
 
     async def on_record(self, pile: ConnectedPile, received: MessageReceived) -> Message | None:
         """Store a record; the confirmation, if it is due."""
-        known = self._piles.meet(pile.pile_id)
+        known: KnownPile = pile.context
         event = message_event(
             pile=known.pile_id,
             version=known.version,

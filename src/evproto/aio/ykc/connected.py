@@ -48,7 +48,7 @@ class ConnectedPile:
     then raises ``SessionClosedError``.
     """
 
-    __slots__ = ("__weakref__", "_connection", "connected_at", "data")
+    __slots__ = ("__weakref__", "_connection", "connected_at", "context", "data")
 
     def __init__(self, connection: Connection, connected_at: float) -> None:
         self._connection = connection
@@ -56,6 +56,8 @@ class ConnectedPile:
         """When the connection was made, in seconds since 1970."""
         self.data: dict[str, RealtimeDataReport] = {}
         """The last real-time data (0x13) by gun number."""
+        self.context: Any = None
+        """For the application: whatever it keeps about this connection."""
 
     # --- who it is
 

@@ -39,6 +39,7 @@ class Connection(SocketLink):
         self._server = server
         self.session = server.make_session(now)
         self.peer = ConnectedPile(self, server.wall(now))
+        self.session.tap = server.tap_of(self.peer)
         self.judging: asyncio.Task[None] | None = None
         """What judges its login, while it takes time."""
         self._online = False

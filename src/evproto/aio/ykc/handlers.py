@@ -24,6 +24,8 @@ class Handler(msgspec.Struct, frozen=True, gc=False):
     whole: bool = False
     """Whether it takes the ``MessageReceived`` rather than the message in it."""
     records_only: bool = False
+    heartbeats: bool = True
+    """Whether it wants heartbeats that the session has answered, where it takes every message."""
 
 
 class Handlers:
@@ -35,11 +37,15 @@ class Handlers:
         self._registered: list[tuple[type, Handler]] = []
         self._by_class: dict[type, tuple[Handler, ...]] = {}
 
-    def add(self, classes: tuple[type, ...], call: Callable[[Any, Any], Any]) -> None:
+    def add(
+        self, classes: tuple[type, ...], call: Callable[[Any, Any], Any], *, heartbeats: bool = True
+    ) -> None:
         """Register ``call`` for classes of messages or events."""
         plain = not inspect.iscoroutinefunction(call)
         for cls in classes:
-            self._registered.append((cls, Handler(call, plain, whole=cls is MessageReceived)))
+            self._registered.append(
+                (cls, Handler(call, plain, whole=cls is MessageReceived, heartbeats=heartbeats))
+            )
         self._by_class.clear()
 
     def add_for_records(self, call: Callable[[Any, Any], Any]) -> None:
@@ -66,7 +72,8 @@ class Handlers:
     def of_heartbeats(self) -> bool:
         """Whether anybody wants to hear of heartbeats."""
         return any(
-            wanted is HeartbeatRequest or (wanted is MessageReceived and not handler.records_only)
+            wanted is HeartbeatRequest
+            or (wanted is MessageReceived and handler.heartbeats and not handler.records_only)
             for wanted, handler in self._registered
         )
 

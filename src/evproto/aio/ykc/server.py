@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import inspect
 import logging
 import socket
@@ -25,7 +26,7 @@ from evproto.errors import EvprotoError, SessionError
 from evproto.messages import Message
 from evproto.ykc.codec import Codec
 from evproto.ykc.messages import LoginRequest, RealtimeDataRequest
-from evproto.ykc.session import LoginReceived, PlatformSession, PlatformSettings
+from evproto.ykc.session import LoginReceived, MessageReceived, PlatformSession, PlatformSettings
 from evproto.ykc.tariff import Tariff
 
 __all__ = ["Admission", "PileServer"]
@@ -112,6 +113,7 @@ class PileServer:
         """How many handlers have failed, or returned what could not be sent."""
         self.watched = False
         self._quiet = True
+        self._tap: Callable[[ConnectedPile, bool, bytes, float], None] | None = None
         self._codec = codec
         self._codec_for = codec_for
         self._authenticate = authenticate
@@ -186,6 +188,24 @@ class PileServer:
         self.handlers.add_for_records(handler)
         self._hush()
         return handler
+
+    def on_message(self, handler: H, *, heartbeats: bool = True) -> H:
+        """Register a handler for every message, called with the whole ``MessageReceived``.
+
+        Without ``heartbeats``, those that are answered by the server need not
+        be told of, and cost half: most of what piles send are heartbeats.
+        """
+        self.handlers.add((MessageReceived,), handler, heartbeats=heartbeats)
+        self._hush()
+        return handler
+
+    def tap(self, tap: Callable[[ConnectedPile, bool, bytes, float], None] | None) -> None:
+        """Have the bytes of every frame of new connections shown: ``tap(pile, received, raw, now)``.
+
+        For whoever counts or keeps frames and does not want them decoded; it
+        costs a fraction of :meth:`watch`. It must be quick, and not raise.
+        """
+        self._tap = tap
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """See every frame in both directions; call what is returned to stop.
@@ -292,6 +312,10 @@ class PileServer:
         session = PlatformSession(self._codec, self.settings, codec_for=self._codec_for, now=now)
         session.quiet_heartbeats = self._quiet
         return session
+
+    def tap_of(self, pile: ConnectedPile) -> Callable[[bool, bytes, float], None] | None:
+        """What a new connection shows the bytes of its frames to."""
+        return None if self._tap is None else functools.partial(self._tap, pile)
 
     def admit(self, connection: Connection) -> str:
         """Count a new connection; why it must go, or empty."""

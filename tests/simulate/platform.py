@@ -7,6 +7,8 @@ disagree.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
@@ -123,8 +125,10 @@ class Server:
         self.port = 0
 
     @asynccontextmanager
-    async def running(self) -> Any:
-        server = await asyncio.get_running_loop().create_server(lambda: Listener(self), "127.0.0.1", 0)
+    async def running(self, tls: ssl.SSLContext | None = None) -> Any:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Listener(self), "127.0.0.1", 0, ssl=tls
+        )
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -137,8 +141,10 @@ class Server:
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
+                # What happens on the other side sets no event here; look again soon.
                 self.changed.clear()
-                await self.changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), 0.05)
 
     @property
     def platforms(self) -> list[Platform]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -55,13 +56,13 @@ def with_server(
 
 def test_piles_charge_and_settle_over_real_sockets() -> None:
     async def check(server: Server, fleet: Fleet) -> None:
-        await server.until(lambda: len(server.of(m.TransactionRecord)) >= 6)
+        await server.until(lambda: fleet.statistics.counts["records confirmed"] >= 6)
         for platform in server.platforms:
             assert platform.findings() == []
             assert platform.errors == []
             assert {frame.message.pile_id for frame in platform.frames} == {platform.login.pile_id}
 
-    fleet = with_server({"piles": 4, "speed_up": 2000.0, "habits": BUSY, "heartbeat_interval": 0.2}, check)
+    fleet = with_server({"piles": 4, "speed_up": 2000.0, "habits": BUSY}, check)
     counts = fleet.statistics.counts
     assert counts["connected"] == counts["logins"] == 4
     assert counts["records confirmed"] >= 6
@@ -141,19 +142,19 @@ def test_split_frames_arrive_in_pieces() -> None:
         await server.until(
             lambda: fleet.statistics.faults["split"] >= 20 and len(server.of(m.HeartbeatRequest)) > 20
         )
-        (listener,) = server.listeners
+        reads = [read for listener in server.listeners for read in listener.reads]
         whole = 0
-        for read in listener.reads:
+        for read in reads:
             try:
                 ykc.Codec().decode(read)
             except DecodeError:
                 continue
             whole += 1
-        assert whole < len(listener.reads) / 2
-        assert listener.platform.errors == []
+        assert whole < len(reads) / 2
+        assert [error for platform in server.platforms for error in platform.errors] == []
 
     with_server(
-        {"piles": 1, "habits": None, "heartbeat_interval": 0.02, "faults": parse_faults("split:1")}, check
+        {"piles": 1, "habits": None, "heartbeat_interval": 0.05, "faults": parse_faults("split:1")}, check
     )
 
 
@@ -162,13 +163,14 @@ def test_merged_frames_arrive_together() -> None:
         await server.until(
             lambda: fleet.statistics.faults["merge"] >= 10 and len(server.of(m.HeartbeatRequest)) > 10
         )
-        (listener,) = server.listeners
-        frames = len(listener.platform.frames)
-        assert len(listener.reads) <= frames / 2 + 1
-        assert listener.platform.errors == []
+        frames = sum(len(platform.frames) for platform in server.platforms)
+        reads = sum(len(listener.reads) for listener in server.listeners)
+        # The last one of a connection may wait for another in vain.
+        assert reads <= frames / 2 + len(server.listeners)
+        assert [error for platform in server.platforms for error in platform.errors] == []
 
     with_server(
-        {"piles": 1, "habits": None, "heartbeat_interval": 0.02, "faults": parse_faults("merge:1")}, check
+        {"piles": 1, "habits": None, "heartbeat_interval": 0.05, "faults": parse_faults("merge:1")}, check
     )
 
 
@@ -283,3 +285,28 @@ def test_a_simulator_that_is_late_says_so() -> None:
     fleet = with_server({"piles": 2, "habits": None, "heartbeat_interval": 0.05}, check)
     assert fleet.statistics.lateness.maximum > 0.2
     assert fleet.statistics.plain()["lateness"]["max_ms"] > 200
+
+
+def test_piles_speak_tls_to_those_they_trust() -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def main() -> None:
+        server = Server()
+        async with server.running(server_side):
+            plan = FleetPlan(port=server.port, piles=2, habits=None)
+            fleet = Fleet(plan, tls=trusting)
+
+            async def check() -> None:
+                await server.until(lambda: len(server.of(m.HeartbeatRequest)) >= 4)
+
+            await running(fleet, check)
+            assert fleet.statistics.counts["logins"] == 2
+            with pytest.raises(NoServerError, match="certificate verify failed"):
+                await Fleet(plan, tls=ssl.create_default_context()).run(10)
+
+    asyncio.run(main())

@@ -217,15 +217,17 @@ class _Driver:
         self._set_timer()
 
     def _set_timer(self) -> None:
+        now = _now()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            if self._due < now:  # overdue, but an answer was taken in first
+                self._fleet.statistics.lateness.add(now - self._due)
         if self._stopped:
             return
         due = self.pile.deadline
         if self._connection is None and self._connecting is None:
             due = min(due, self.pile.retry_at)
-        now = _now()
         self._due = max(due, now)
         self._timer = self._loop.call_later(self._due - now, self.wake)
 

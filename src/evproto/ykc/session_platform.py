@@ -313,9 +313,7 @@ class PlatformSession(Link):
                     self.gun_health[gun_no] = message.gun_health
                     if self._missing is not None:
                         self._missing.discard(gun_no)
-                    raw = self._encode(
-                        HeartbeatResponse(pile_id=self.pile_id, gun_no=gun_no), frame.sequence
-                    )
+                    raw = self._encode(HeartbeatResponse(pile_id=self.pile_id, gun_no=gun_no), frame.sequence)
                     self._frames.append(raw)
                     if self.tap is not None:
                         self.tap(True, piece.data, now)

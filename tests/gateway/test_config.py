@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,16 @@ def test_a_token_fits_its_hash() -> None:
     lines = dict(line.split(None, 1) for line in run("serve", "token").out.splitlines()[:2])
     assert hashlib.sha256(lines["token"].encode()).hexdigest() == lines["sha256"]
     assert len(lines["token"]) >= 40
+
+
+def test_the_settings_of_the_documentation_are_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve-ykc.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    config = load(file_layer(write(tmp_path, block)))
+    assert config.ykc.confirm == "delivered"
+    assert config.http.tokens[0].name == "back end"
+    for name in re.findall(r"`((?:ykc|http|forward|outbox|drop-in|log|server)\.(?!db`)[a-z-]+)`", page):
+        assert name in settings()
+    options = run("serve", "ykc", "--help").out
+    for option in re.findall(r"(?<!-)--[a-z][a-z-]+", page):
+        assert option in options, option

@@ -22,7 +22,7 @@ EXAMPLES: Final = (
     ("evproto serve token", "make a token for the API, and what to write into the settings"),
 )
 EPILOG: Final = """
-`evproto serve ykc` serves until SIGTERM or SIGINT; see its --help and docs/ykc-server.md.
+`evproto serve ykc` serves until SIGTERM or SIGINT; see its --help and docs/serve-ykc.md.
 """
 
 _YKC_EXAMPLES: Final = """\

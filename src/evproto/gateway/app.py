@@ -33,6 +33,7 @@ from evproto.gateway.rest import Api, make_app
 from evproto.gateway.sink import Sink
 from evproto.gateway.tokens import Tokens, hash_of
 from evproto.gateway.ykc_adapter import YkcAdapter
+from evproto.gateway.ykc_setup import ssl_context
 
 __all__ = ["Server", "StartError", "run"]
 
@@ -128,6 +129,8 @@ class Server:
         )
         self.metrics.watch("evproto_connections", "Connections of chargers", adapter.connections)
         self.metrics.watch("evproto_commands_pending", "Commands under way", lambda: float(self.desk.pending))
+        # Said now, with the setting: the HTTP server would only end.
+        ssl_context(config.http, "http")
         await self._forward()
         http = _listen(config.http.host, config.http.port)
         try:
@@ -141,11 +144,12 @@ class Server:
         self.tcp_port = adapter.port
         await self._serve_http(http)
         self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping")
+        scheme = "http" if config.http.tls_cert is None else "https"
         logger.info(
             "serving",
             extra=data(
                 piles=f"{config.ykc.host}:{self.tcp_port}",
-                api=f"http://{config.http.host}:{self.http_port}",
+                api=f"{scheme}://{config.http.host}:{self.http_port}",
                 tcp_port=self.tcp_port,
                 http_port=self.http_port,
                 forward=config.forward.to,
@@ -199,6 +203,8 @@ class Server:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                ssl_certfile=config.http.tls_cert,
+                ssl_keyfile=config.http.tls_key,
                 ws="none",
                 timeout_graceful_shutdown=max(1, round(config.server.drain_timeout)),
             )

@@ -151,6 +151,8 @@ class HttpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
         Meta(description="a token in clear, for the environment: EVPROTO_HTTP_TOKEN"),
     ] = None
     tokens: Annotated[tuple[TokenConfig, ...], Meta(description="who may use the API")] = ()
+    tls_cert: Annotated[Path | None, Meta(description="certificate chain (PEM): the API speaks HTTPS")] = None
+    tls_key: Annotated[Path | None, Meta(description="its private key (PEM)")] = None
     max_body: Annotated[Count, Meta(description="most bytes of a request body")] = 65536
     frames_kept: Annotated[Annotated[int, Meta(ge=0)], Meta(description="recent frames kept per charger")] = (
         32
@@ -517,12 +519,18 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
             f"{at('ykc.confirm')}: records can be confirmed when they are delivered "
             "only if they are forwarded: set forward.to"
         )
-    if (config.ykc.tls_cert is None) != (config.ykc.tls_key is None):
-        given = "ykc.tls-cert" if config.ykc.tls_key is None else "ykc.tls-key"
-        yield f"{at(given)}: TLS needs both a certificate and its key"
+    for name, cert, private in (
+        ("ykc", config.ykc.tls_cert, config.ykc.tls_key),
+        ("http", config.http.tls_cert, config.http.tls_key),
+    ):
+        if (cert is None) != (private is None):
+            given = f"{name}.tls-cert" if private is None else f"{name}.tls-key"
+            yield f"{at(given)}: TLS needs both a certificate and its key"
     for key, path in (
         ("ykc.tls-cert", config.ykc.tls_cert),
         ("ykc.tls-key", config.ykc.tls_key),
+        ("http.tls-cert", config.http.tls_cert),
+        ("http.tls-key", config.http.tls_key),
         ("ykc.billing-model", config.ykc.billing_model),
     ):
         if path is not None and not path.is_file():

@@ -10,7 +10,7 @@ import msgspec
 
 from evproto.errors import EncodeError, FieldError
 from evproto.gateway.adapter import CommandType
-from evproto.gateway.config import ConfigError, YkcConfig
+from evproto.gateway.config import ConfigError, HttpConfig, YkcConfig
 from evproto.gateway.ykc_schema import command_schema, message_schema
 from evproto.wire.table import Layout
 from evproto.ykc import messages
@@ -45,8 +45,8 @@ def command_type(layout: Layout, codec: Codec) -> CommandType:
     )
 
 
-def ssl_context(config: YkcConfig) -> ssl.SSLContext | None:
-    """The server's side of TLS; None: piles speak plain TCP.
+def ssl_context(config: YkcConfig | HttpConfig, section: str = "ykc") -> ssl.SSLContext | None:
+    """The server's side of TLS; None: there is no certificate in this section of the settings.
 
     Raises:
         ConfigError: certificate or key cannot be used.
@@ -58,7 +58,9 @@ def ssl_context(config: YkcConfig) -> ssl.SSLContext | None:
         context.load_cert_chain(config.tls_cert, config.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            [f"ykc.tls-cert, ykc.tls-key: {config.tls_cert}, {config.tls_key} cannot be used: {error}"]
+            [
+                f"{section}.tls-cert, {section}.tls-key: {config.tls_cert}, {config.tls_key} cannot be used: {error}"
+            ]
         ) from None
     return context
 

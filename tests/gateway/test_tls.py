@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from gateway.live import PILE, RawPile, login_body, serving
 
 from evproto.gateway.config import ConfigError
+from gateway.live import PILE, RawPile, login_body, serving
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,9 @@ class LinkOptions:
     """How long the other side may take over the closing handshake before the socket is cut."""
     write_limit: int = 64 << 10
     """With more than this unsent, :meth:`Receiver.writing_paused` is called."""
+    receive_buffer: int | None = 128 << 10
+    """What the system keeps of what a client has sent and nobody has read: a bound on what one turn of
+    the loop may have to look at. None: the system's choice, often many MiB."""
     deflate: bool = False
     """Whether permessage-deflate (RFC 7692) is agreed to where the client offers it."""
 

@@ -12,6 +12,7 @@ import contextlib
 import http
 import logging
 import os
+import socket
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -354,6 +355,10 @@ class ServerLink(WebSocketsLink):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and self._options.receive_buffer is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._options.receive_buffer)
         timer = asyncio.get_running_loop().call_later(self._options.open_timeout, self._too_slow)
         self._timer = timer
 

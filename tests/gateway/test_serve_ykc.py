@@ -85,3 +85,28 @@ def test_a_record_is_confirmed_and_forwarded_once(tmp_path: Path) -> None:
             assert records[0]["key"] == "55031412782305012018061914444680"
 
     asyncio.run(run())
+
+
+def test_everybody_charges_where_nobody_decides(tmp_path: Path) -> None:
+    asks = bytes.fromhex(VECTORS["8.1"]["frame"])
+    pile_id = VECTORS["8.1"]["fields"]["pile_id"]
+
+    async def run(allowed: bool) -> None:
+        async with serving(
+            tmp_path / str(allowed), ykc__auto_start=allowed, ykc__start_balance=12.34
+        ) as running:
+            pile = await running.pile(pile_id)
+            pile.write(asks)
+            if not allowed:
+                probe = bytes.fromhex(f"{pile_id} 01 00")
+                assert await pile.nothing_before(0x04, lambda: pile.send(0x03, probe)) == []
+                shown = (await running.client.get(f"/piles/{pile_id}")).json()
+                assert shown["unanswered"] == ["start_request"]
+                return
+            _, sequence, body = await pile.expect(0x32)
+            assert sequence == asks[2:4]
+            assert body[:8] == bytes.fromhex(f"{pile_id} 01")
+            assert body[16:] == bytes.fromhex(f"{pile_id} 01 {'00' * 8} D2040000 01 00")
+
+    asyncio.run(run(True))
+    asyncio.run(run(False))

@@ -90,6 +90,12 @@ class YkcConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
         bool | None,
         Meta(description="confirm records (0x40) once they are safe; default: yes, in drop-in mode no"),
     ] = None
+    auto_start: Annotated[
+        bool, Meta(description="let everybody charge who asks a pile to (0x31, 0xA1): for trying out")
+    ] = False
+    start_balance: Annotated[
+        Annotated[float, Meta(ge=0, le=42949672.95)], Meta(description="the balance they have then, in CNY")
+    ] = 100.0
     confirm: Annotated[
         Literal["stored", "delivered"],
         Meta(description="when a record is safe: on this disk, or taken by the receivers of events"),

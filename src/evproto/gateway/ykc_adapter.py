@@ -43,6 +43,7 @@ from evproto.gateway.ykc_events import connection_event, message_event, name_of
 from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
 from evproto.gateway.ykc_setup import command_type, read_billing_model, ssl_context
+from evproto.gateway.ykc_starts import Starter
 from evproto.gateway.ykc_verdict import verdict
 from evproto.messages import Message
 from evproto.wire.frame import Frame
@@ -104,6 +105,7 @@ class YkcAdapter:
         self._sending: tuple[int, Callable[[int], None]] | None = None
         self._frame_counts = metrics.frames
         self._ssl = ssl_context(config.ykc)
+        self._starter = Starter(config.ykc.start_balance, clock) if config.ykc.auto_start else None
         self._allowed = None if config.ykc.allow is None else {one.upper() for one in config.ykc.allow}
         tariff = None
         if config.ykc.billing_model is not None:
@@ -293,15 +295,16 @@ class YkcAdapter:
 
     # --- messages
 
-    def _on_message(self, pile: ConnectedPile, received: MessageReceived) -> None:
+    def _on_message(self, pile: ConnectedPile, received: MessageReceived) -> Message | None:
         if is_record(received):
-            return
+            return None
         known: KnownPile = pile.context
         message = received.frame.message
         if isinstance(message, messages.RealtimeDataReport):
             known.data[message.gun_no] = (self.server.wall(received.time), message)
         layouts = known.codec.layouts.get(received.frame_type)
-        if layouts and layouts[0].role == "request" and not received.served:
+        answer = None if self._starter is None else self._starter.answer(message)
+        if layouts and layouts[0].role == "request" and not received.served and answer is None:
             known.asked(received, _subject(message))
         self._post_message(
             known,
@@ -312,6 +315,7 @@ class YkcAdapter:
             received.error,
             received.warnings,
         )
+        return answer
 
     def _post_message(
         self,

@@ -59,7 +59,8 @@ def ssl_context(config: YkcConfig | HttpConfig, section: str = "ykc") -> ssl.SSL
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             [
-                f"{section}.tls-cert, {section}.tls-key: {config.tls_cert}, {config.tls_key} cannot be used: {error}"
+                f"{section}.tls-cert, {section}.tls-key: {config.tls_cert}, {config.tls_key} "
+                f"cannot be used: {error}"
             ]
         ) from None
     return context

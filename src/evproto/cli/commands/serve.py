@@ -51,6 +51,7 @@ _OPTIONS: Final = {
     "--auto-heartbeat": "ykc.auto-heartbeat",
     "--auto-billing-model": "ykc.auto-billing-model",
     "--auto-record-confirm": "ykc.auto-record-confirm",
+    "--auto-start": "ykc.auto-start",
     "--confirm": "ykc.confirm",
     "--billing-model": "ykc.billing-model",
     "--forward": "forward.to",

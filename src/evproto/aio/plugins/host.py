@@ -56,7 +56,11 @@ async def _serve(
     serving = station.serving
     if serving is not None and serving.call is call.call:
         call = dataclasses.replace(call, raw=serving.raw)
-    return await runner.serve(handler, call)
+    answer = await runner.serve(handler, call)
+    if isinstance(answer, Response):
+        # Raises here for what cannot be sent, where it is still known whose it is.
+        call.codec.encode(CallResult(unique_id=call.message_id, payload=answer, action=call.action))
+    return answer
 
 
 async def _nobody(station: Any, payload: Any) -> Any:

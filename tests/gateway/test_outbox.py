@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,25 @@ def test_more_than_the_disk_can_take_is_refused_at_once(tmp_path: Path) -> None:
             assert tables(outbox.path)["events"] == 5
             assert outbox.counts().failed == 3
             assert outbox.counts().waiting == 0
+            assert outbox.counts().healthy
+
+    run(scenario())
+
+
+def test_housekeeping_leaves_the_event_loop_its_time_while_nothing_is_taken(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with await Outbox.open(tmp_path / "o.db", max_waiting=1) as outbox:
+            gate = threading.Event()
+            blocked = outbox._writer.submit(lambda store: gate.wait(60))
+            for _ in range(3):
+                with pytest.raises(OutboxError):
+                    await outbox.put(event())
+            # The housekeeper is awake now, and meets the same refusal. Others have their turn nevertheless.
+            for _ in range(100):
+                await asyncio.sleep(0)
+            gate.set()
+            await blocked
+            await outbox.put(event())
 
     run(scenario())
 

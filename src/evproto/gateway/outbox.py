@@ -506,9 +506,10 @@ class Outbox:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.retention.interval):
                     await self._alarm.wait()
-            self._alarm.clear()
-            if not self.counts().healthy:
-                # That is also how it is seen that all is well again.
+            if self._alarm.is_set():
+                # Something failed: a round soon, which is how it is seen that all is well again. Never at
+                # once, or a failure that answers at once would leave the event loop no time for anything.
+                self._alarm.clear()
                 await asyncio.sleep(1.0)
             with contextlib.suppress(OutboxError):
                 await self.keep_house()

@@ -9,7 +9,7 @@ from evproto.aio.ocpp.admission import Admission, Credentials, Security
 from evproto.aio.ocpp.endpoint import Endpoint, Trouble
 from evproto.aio.ocpp.handlers import ANY, Context, HandlerGroup, Handlers, RefuseCall, handles
 from evproto.aio.ocpp.link import Ending, Handshake, HandshakeError, LinkOptions
-from evproto.aio.ocpp.peer import InvalidAnswerError, Peer, PeerSettings
+from evproto.aio.ocpp.peer import InvalidAnswerError, Peer
 from evproto.aio.ocpp.routing import Identity, Routes
 from evproto.aio.ocpp.server import (
     CSMS,
@@ -17,10 +17,10 @@ from evproto.aio.ocpp.server import (
     ControlCenter,
     Listener,
     Server,
-    ServerSettings,
     Station,
 )
-from evproto.aio.ocpp.station import ChargePoint, ChargingStation, Delivery, Gateway, StationSettings
+from evproto.aio.ocpp.settings import PeerSettings, ServerSettings, StationSettings
+from evproto.aio.ocpp.station import ChargePoint, ChargingStation, Delivery, Gateway
 from evproto.aio.ocpp.tls import ServerTLS, client_context
 from evproto.aio.ocpp.upstream import NotAcceptedError, Upstream
 from evproto.aio.ocpp.watching import Watched

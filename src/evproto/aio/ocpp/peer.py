@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import inspect
 import logging
 import secrets
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from evproto.aio.ocpp.handlers import Context, Handler, RefuseCall, check_answer
 from evproto.aio.ocpp.link import Ending, Link
 from evproto.aio.ocpp.routing import Identity, spell_identity
+from evproto.aio.ocpp.settings import PeerSettings
 from evproto.aio.ocpp.watching import Watched, known_of
 from evproto.errors import (
     CallCancelledError,
@@ -57,29 +57,11 @@ from evproto.payloads import Notification, Request, Response
 if TYPE_CHECKING:
     from evproto.aio.ocpp.endpoint import Endpoint
 
-__all__ = ["InvalidAnswerError", "Peer", "PeerSettings"]
+__all__ = ["InvalidAnswerError", "Peer"]
 
 logger = logging.getLogger("evproto.aio.ocpp")
 
 R = TypeVar("R", bound=Response)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PeerSettings:
-    """What bounds one connection. Times in seconds."""
-
-    call_timeout: float = 30.0
-    """How long a call waits for its answer, unless it says otherwise."""
-    max_queued: int = 64
-    """Calls to the peer that wait for their turn; the next one raises QueueFullError."""
-    max_incoming: int = 64
-    """Calls of the peer that wait for their turn; the next one is answered with a CALLERROR."""
-    write_timeout: float = 30.0
-    """How long a peer may leave what is sent to it unread before its connection is cut."""
-    rate: float | None = None
-    """Messages a second that are taken from the peer in the long run; more are left in its socket."""
-    burst: int = 200
-    """Messages above the rate that are taken at once."""
 
 
 class InvalidAnswerError(CallEndedError):

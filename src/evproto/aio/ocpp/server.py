@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from evproto.aio.ocpp.admission import Admission, Authenticate, Security, select_subprotocol
 from evproto.aio.ocpp.endpoint import Endpoint
@@ -21,16 +20,15 @@ from evproto.aio.ocpp.handlers import Context
 from evproto.aio.ocpp.link import (
     Accept,
     Ending,
-    Engine,
     Handshake,
     Link,
-    LinkOptions,
     Receiver,
     Refuse,
     choose_engine,
 )
-from evproto.aio.ocpp.peer import Peer, PeerSettings
+from evproto.aio.ocpp.peer import Peer
 from evproto.aio.ocpp.routing import Identity, Routes, spell_identity
+from evproto.aio.ocpp.settings import ServerSettings
 from evproto.aio.ocpp.tls import ServerTLS
 from evproto.aio.ocpp.websockets_link import ServerLink
 from evproto.errors import SessionClosedError
@@ -43,34 +41,13 @@ if TYPE_CHECKING:
     from evproto.aio.plugins.host import PluginHost
     from evproto.aio.plugins.plugin import Plugin
 
-__all__ = ["CSMS", "CentralSystem", "ControlCenter", "Listener", "Server", "ServerSettings", "Station"]
+__all__ = ["CSMS", "CentralSystem", "ControlCenter", "Listener", "Server", "Station"]
 
 logger = logging.getLogger("evproto.aio.ocpp")
 
 R = TypeVar("R", bound=Response)
 
-Duplicates = Literal["newest", "alive", "oldest"]
-
 REPLACED = "replaced by a newer connection"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How a server treats connections. Times in seconds."""
-
-    peer: PeerSettings = dataclasses.field(default_factory=PeerSettings)
-    link: LinkOptions = dataclasses.field(default_factory=LinkOptions)
-    ping_interval: float | None = 30.0
-    """A station that was silent for so long is pinged; None: never."""
-    ping_timeout: float = 20.0
-    """A station that is silent for so long after that is taken for lost."""
-    duplicates: Duplicates = "newest"
-    """When an identity connects that is connected: ``newest`` lets it in and ends the old connection,
-    ``alive`` does so only if the old one does not answer a ping, ``oldest`` refuses with 409."""
-    probe_timeout: float = 2.0
-    """How long the old connection may take to answer that ping."""
-    engine: Engine = "auto"
-    """What carries connections without compression."""
 
 
 class Station(Peer):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import dataclasses
 import logging
 import random
 import ssl as ssl_module
@@ -23,11 +22,12 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 from evproto.aio.ocpp.endpoint import Endpoint
-from evproto.aio.ocpp.link import Ending, HandshakeError, Link, LinkOptions, Receiver
+from evproto.aio.ocpp.link import Ending, HandshakeError, Link, Receiver
 from evproto.aio.ocpp.offline import MemoryStore, SqliteStore, Store
-from evproto.aio.ocpp.peer import InvalidAnswerError, PeerSettings
+from evproto.aio.ocpp.peer import InvalidAnswerError
+from evproto.aio.ocpp.settings import StationSettings
 from evproto.aio.ocpp.upstream import Upstream
-from evproto.aio.ocpp.websockets_link import connect
+from evproto.aio.ocpp.websockets_client import connect
 from evproto.errors import (
     CallEndedError,
     CallRefusedError,
@@ -48,7 +48,7 @@ from evproto.ocppj.events import ConnectionLost, InvalidAnswer, Outcome, TimedOu
 from evproto.ocppj.offline import Retention, TransactionQueue
 from evproto.payloads import Notification, Request, Response, Sender
 
-__all__ = ["ChargePoint", "ChargingStation", "Delivery", "Gateway", "StationSettings"]
+__all__ = ["ChargePoint", "ChargingStation", "Delivery", "Gateway"]
 
 logger = logging.getLogger("evproto.aio.ocpp")
 
@@ -62,34 +62,6 @@ _RULES: dict[str, tuple[BootRules, Callable[[Any], Retention]]] = {
     v21.dialect.name: (BOOT_2, retention_2),
     v10.dialect.name: (BOOT_1_6, lambda request: Retention.DROP),
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StationSettings:
-    """How a station behaves. Times in seconds; names in brackets are the documents'."""
-
-    peer: PeerSettings = dataclasses.field(default_factory=PeerSettings)
-    link: LinkOptions = dataclasses.field(default_factory=LinkOptions)
-    wait_minimum: float = 10.0
-    """[RetryBackOffWaitMinimum]"""
-    random_range: float = 15.0
-    """[RetryBackOffRandomRange]"""
-    repeat_times: int = 5
-    """[RetryBackOffRepeatTimes]"""
-    ping_interval: float | None = 60.0
-    """[WebSocketPingInterval] A server that was silent for so long is pinged; None: never."""
-    ping_timeout: float = 20.0
-    """A server that is silent for so long after that is taken for lost."""
-    boot_retry: float = 60.0
-    """Between two BootNotifications where the server names no interval."""
-    heartbeats: bool = True
-    """Whether heartbeats are sent, in the interval the server wants, when nothing else was."""
-    attempts: int = 3
-    """[TransactionMessageAttempts, MessageAttempts] How often a message that must arrive is tried."""
-    attempt_interval: float = 60.0
-    """[TransactionMessageRetryInterval, MessageAttemptInterval] Times the attempts made so far."""
-    capacity: int = 10_000
-    """Messages kept while offline before meter values and updates are thinned out."""
 
 
 class Delivery(Generic[R]):

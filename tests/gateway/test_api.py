@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from evproto.gateway.logs import JsonFormatter, KeyValueFormatter, data
+from evproto.gateway.logs import JsonFormatter, KeyValueFormatter, Throttle, data
 from evproto.gateway.tokens import Tokens, hash_of
 from evproto.ykc.codec import Codec
 from gateway.live import PILE, Backend, serving
@@ -313,3 +313,11 @@ def test_a_line_of_the_log_is_one_line() -> None:
         "warning",
         "b'x'",
     )
+
+
+def test_complaints_are_so_many_a_minute() -> None:
+    now = 0.0
+    throttle = Throttle(3, lambda: now)
+    assert [bool(throttle) for _ in range(5)] == [True, True, True, False, False]
+    now = 61.0
+    assert [bool(throttle) for _ in range(4)] == [True, True, True, False]

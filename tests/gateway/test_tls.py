@@ -64,5 +64,5 @@ def test_a_certificate_that_cannot_be_used_is_said(
         async with serving(tmp_path, **settings):
             pass
 
-    with pytest.raises(ConfigError, match=rf"{section}.tls-cert, {section}.tls-key: .* cannot be used"):
+    with pytest.raises(ConfigError, match=rf"{section}.tls-cert: .*cert.pem and .*ca.pem cannot be used"):
         asyncio.run(run())

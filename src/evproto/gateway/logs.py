@@ -11,10 +11,11 @@ import datetime as dt
 import json
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TextIO
 
-__all__ = ["JsonFormatter", "KeyValueFormatter", "data", "set_up"]
+__all__ = ["JsonFormatter", "KeyValueFormatter", "Throttle", "data", "set_up"]
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/+-*@%,")
 
@@ -22,6 +23,24 @@ _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 def data(**values: Any) -> dict[str, Any]:
     """The ``extra`` argument of a log call: what its line is about."""
     return {"data": values}
+
+
+class Throttle:
+    """Lets so many lines a minute through: a peer must not be able to fill the disk."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._minute = -1
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        """Whether one more may be written; counts it."""
+        minute = int(self._clock() // 60)
+        if minute != self._minute:
+            self._minute, self._count = minute, 0
+        self._count += 1
+        return self._count <= self._most
 
 
 class JsonFormatter(logging.Formatter):

@@ -36,7 +36,7 @@ from evproto.gateway.adapter import (
     UnknownChargerError,
 )
 from evproto.gateway.config import Config
-from evproto.gateway.logs import data
+from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.outbox import Outbox
 from evproto.gateway.ykc_events import connection_event, message_event, name_of
@@ -104,6 +104,7 @@ class YkcAdapter:
         self._codecs: dict[str, Codec] = {}
         self._sending: tuple[int, Callable[[int], None]] | None = None
         self._frame_counts = metrics.frames
+        self._may_complain = Throttle(100)
         self._ssl = ssl_context(config.ykc)
         self._starter = Starter(config.ykc.start_balance, clock) if config.ykc.auto_start else None
         self._allowed = None if config.ykc.allow is None else {one.upper() for one in config.ykc.allow}
@@ -277,6 +278,8 @@ class YkcAdapter:
 
     def _on_damaged(self, pile: ConnectedPile, event: Damaged) -> None:
         self._metrics.bad_frames.labels(type(event.error).__name__).inc()
+        if not self._may_complain:
+            return
         # What it says of the bytes may quote them.
         logger.warning(
             "bytes that are no frame: %s",
@@ -286,6 +289,8 @@ class YkcAdapter:
 
     def _on_not_served(self, pile: ConnectedPile, event: NotServed) -> None:
         self._metrics.not_served.inc()
+        if not self._may_complain:
+            return
         logger.warning(
             "0x%02X is not served: %s",
             event.frame.message.frame_type,

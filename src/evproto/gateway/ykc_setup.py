@@ -58,10 +58,7 @@ def ssl_context(config: YkcConfig | HttpConfig, section: str = "ykc") -> ssl.SSL
         context.load_cert_chain(config.tls_cert, config.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            [
-                f"{section}.tls-cert, {section}.tls-key: {config.tls_cert}, {config.tls_key} "
-                f"cannot be used: {error}"
-            ]
+            [f"{section}.tls-cert: {config.tls_cert} and {config.tls_key} cannot be used: {error}"]
         ) from None
     return context
 

@@ -188,3 +188,47 @@ def test_a_dead_letter_that_is_replayed_comes_before_what_waits(tmp_path: Path) 
             assert sequences(sink) == [1, 2, 3]
 
     run(scenario())
+
+
+def test_a_stored_event_that_cannot_be_read_is_a_dead_letter_and_holds_up_nobody(tmp_path: Path) -> None:
+    # As after going back to a version that does not know a kind of event.
+    async def scenario() -> None:
+        async with await Outbox.open(tmp_path / "o.db") as outbox:
+            stored = [await outbox.put(event("c", sequence=number)) for number in range(4)]
+            odd = b'{"kind": "from the future"}'
+            await outbox._writer.submit(
+                lambda store: (
+                    store._db.execute("UPDATE events SET body = ? WHERE seq IN (1, 3)", (odd,)) and None
+                )
+            )
+            sink = Memory()
+            await outbox.deliver(sink, QUICK)
+            await outbox.drained()
+            assert sequences(sink) == [1, 3]
+            letters = await outbox.dead()
+            assert [letter.id for letter in letters] == [stored[0].id, stored[2].id]
+            assert letters[0].body == odd
+            assert "cannot be read" in letters[0].reason
+
+    run(scenario())
+
+
+def test_a_sink_that_miscounts_does_no_harm() -> None:
+    async def scenario() -> None:
+        counts = [-3, 99]
+
+        def miscount(_: object) -> None:
+            if counts:
+                raise SinkError("so many", delivered=counts.pop(0))
+
+        pages, sink = Pages(), Memory("m", miscount)
+        for number in range(1, 5):
+            pages.add("c", number)
+        delivery = Delivery(sink, pages, QUICK)
+        delivery.start({"c": 4}, 4)
+        # Less than nothing is nothing; more than all is all.
+        await until(lambda: not pages.pending["c"])
+        assert delivery.progress.failures == 2
+        await delivery.close()
+
+    run(scenario())

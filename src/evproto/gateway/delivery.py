@@ -253,7 +253,7 @@ class Delivery:
             return 0.0
         failure = await self._call(entries)
         self._judge_sink(failure, trying)
-        arrived = entries if failure is None else entries[: failure.delivered]
+        arrived = entries if failure is None else entries[: max(0, failure.delivered)]
         if arrived:
             lane.failures = lane.attempts = lane.refusals = 0
             await self._settled(lane.charger, arrived)
@@ -277,9 +277,19 @@ class Delivery:
         return entries
 
     async def _call(self, entries: list[Entry]) -> SinkError | None:
+        events: list[Event] = []
+        unreadable: SinkRefusedError | None = None
+        try:
+            for entry in entries:
+                events.append(Event.from_json(entry.body))  # noqa: PERF401
+        except ValueError as error:
+            # Written by a later version. It is kept, and holds up nobody.
+            unreadable = SinkRefusedError(f"the stored event cannot be read: {error}", delivered=len(events))
+        if not events:
+            return unreadable
         try:
             async with asyncio.timeout(self._settings.timeout):
-                await self.sink.deliver([Event.from_json(entry.body) for entry in entries])
+                await self.sink.deliver(events)
         except SinkError as error:
             return error
         except TimeoutError:
@@ -287,7 +297,7 @@ class Delivery:
         except Exception as error:
             # A sink that is wrong must not end the delivery to it, or to others.
             return SinkError(f"{type(error).__name__}: {error}")
-        return None
+        return unreadable
 
     async def _judge_event(self, lane: _Lane, entry: Entry, failure: SinkError) -> float:
         lane.failures += 1

@@ -16,7 +16,7 @@ from evproto.ocpp import v16
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until a test that waits for something that does not come is given up."""
 
 ENGINES = ("websockets", "picows")

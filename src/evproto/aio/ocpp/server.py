@@ -266,6 +266,8 @@ class Server(Endpoint[Station]):
             raise ValueError("security profile 1 is without TLS; with it, it is profile 2")
         if self._plugins is not None:
             await self._plugins.start()
+        # What the first wrong frame needs is loaded now: it takes a second, and would hold up everybody then.
+        await asyncio.to_thread(Codec.warm_up)
         listener = Listener(self, security, tls)
         await listener.open(host, port)
         self.listeners.append(listener)

@@ -110,4 +110,13 @@ def rounds(version: str, sender: str, *, custom: bool = True) -> Iterator[tuple[
             if version == "v16":
                 # The unit is in the official schema only; ocpp-rpc has the list of the document.
                 request = json.loads(json.dumps(request).replace('"unit": "Hertz"', '"unit": "Wh"'))
-            yield action, request, response
+            # 3.0 is an integer since draft 6; the ocpp package reads the schemas as draft 4.
+            yield action, _whole(request), _whole(response)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _whole(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -7,12 +7,14 @@ carries commands out.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from evproto.errors import EvprotoError
+from evproto.gateway.events import Event
 
 __all__ = [
     "Adapter",
@@ -21,8 +23,11 @@ __all__ = [
     "CommandType",
     "Ending",
     "EndingState",
+    "Glance",
     "InvalidCommandError",
+    "Outlet",
     "Prepared",
+    "Sighting",
     "UnknownChargerError",
 ]
 
@@ -97,6 +102,67 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """The same for logs."""
 
 
+class Outlet(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a car is plugged in: a gun, a connector. What is not known is None, or empty."""
+
+    name: str
+    state: str = ""
+    """As the protocol calls it, as in ``charging``."""
+    zh: str = ""
+    """The same in Chinese."""
+    mood: Literal["free", "busy", "fault", "away"] = "away"
+    """What the state comes to; away: nothing is known, or nothing can be done with it."""
+    plugged: bool | None = None
+    power: float | None = None
+    """In kW."""
+    voltage: float | None = None
+    """In V."""
+    current: float | None = None
+    """In A."""
+    soc: int | None = None
+    """In per cent."""
+    energy: float | None = None
+    """Of what is being charged, or was last, in kWh."""
+    at: dt.datetime | None = None
+    """When the charger said so."""
+
+
+class Glance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person sees of a charger at a glance."""
+
+    charger: str
+    protocol: str
+    """With its version, as in ``YKC 1.6``."""
+    state: Literal["online", "offline", "waiting"]
+    """waiting: connected, and not let in yet."""
+    model: str = ""
+    """Make, firmware: what it said of itself."""
+    address: str = ""
+    connected: dt.datetime | None = None
+    seen: dt.datetime | None = None
+    reason: str = ""
+    """Why it is offline."""
+    outlets: tuple[Outlet, ...] = ()
+
+
+class Sighting(Protocol):
+    """A frame, or a connection that came or went, as watchers are told of it: cheap until it is looked at."""
+
+    @property
+    def charger(self) -> str:
+        """Identity of the charger."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the name of its event is, at no cost; may be another for what is damaged."""
+        ...
+
+    def event(self) -> Event:
+        """It in the envelope, without cards, VINs and passwords; the same in every call."""
+        ...
+
+
 class Adapter(Protocol):
     """One protocol in the server. Methods that are not coroutines do not wait."""
 
@@ -160,4 +226,25 @@ class Adapter(Protocol):
         Raises:
             CommandError: it was not sent after all.
         """
+        ...
+
+    @property
+    def messages(self) -> Mapping[str, dict[str, Any]]:
+        """JSON Schemas of the fields of all messages, by name, with units and Chinese names."""
+        ...
+
+    def glance(self, identity: str) -> Glance | None:
+        """What the page shows of a charger; None: it has not been here."""
+        ...
+
+    def suggest(self, identity: str, command: str) -> dict[str, Any]:
+        """Fields of a command that a form may begin with: a gun, the transaction, the time."""
+        ...
+
+    def recent(self, limit: int) -> list[Sighting]:
+        """The last frames that are remembered, of all chargers, the oldest first."""
+        ...
+
+    def watch(self, watcher: Callable[[Sighting], None]) -> Callable[[], None]:
+        """Tell of every frame and connection from now on, as it happens; returns what ends it."""
         ...

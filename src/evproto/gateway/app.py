@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 import uvicorn
@@ -29,6 +29,7 @@ from evproto.gateway.metrics import Metrics, OutboxObserver
 from evproto.gateway.nats_sink import NatsSink, NatsStream
 from evproto.gateway.openapi import openapi
 from evproto.gateway.outbox import DeliverySettings, Outbox, OutboxError, Retention
+from evproto.gateway.page import Page
 from evproto.gateway.rest import Api, make_app
 from evproto.gateway.sink import Sink
 from evproto.gateway.tokens import Tokens, hash_of
@@ -66,6 +67,7 @@ class Server:
         self._desk: CommandDesk | None = None
         self._adapter: YkcAdapter | None = None
         self._api: Api | None = None
+        self._page: Page | None = None
         self._http: _Http | None = None
         self._http_task: asyncio.Task[None] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
@@ -218,8 +220,14 @@ class Server:
             raise StartError("the HTTP server did not start; its log says why")
 
     def page_routes(self, api: Api) -> Sequence[BaseRoute]:
-        """The routes of the live page."""
-        return ()
+        """The routes of the live page, and of the stream of events."""
+        self._page = Page(
+            api,
+            mode=self.config.http.page,
+            version=_version(),
+            abort=lambda scope: None if self._http is None else self._http.abort(scope),
+        )
+        return self._page.routes()
 
     def _problems(self) -> list[str]:
         """What keeps the server from being ready."""
@@ -286,6 +294,9 @@ class Server:
             await self._desk.close()
         if self._adapter is not None:
             await self._adapter.close(0.0)
+        if self._page is not None:
+            # Streams end by themselves never.
+            self._page.close()
         if self._http is not None and self._http_task is not None:
             self._http.should_exit = True
             with contextlib.suppress(Exception):
@@ -295,7 +306,7 @@ class Server:
         if self._outbox is not None:
             await self._outbox.close()
         self._housekeeper = self._desk = self._adapter = None
-        self._http = self._http_task = self._audit = self._outbox = None
+        self._page = self._http = self._http_task = self._audit = self._outbox = None
 
 
 class _Http(uvicorn.Server):
@@ -309,6 +320,12 @@ class _Http(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the server's affair."""
         yield
+
+    def abort(self, scope: MutableMapping[str, Any]) -> None:
+        """Close the connection of a request, whatever has not been sent on it."""
+        for connection in list(self.server_state.connections):
+            if getattr(connection, "scope", None) is scope:
+                connection.transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""

@@ -163,6 +163,13 @@ class HttpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     frames_kept: Annotated[Annotated[int, Meta(ge=0)], Meta(description="recent frames kept per charger")] = (
         32
     )
+    page: Annotated[
+        Literal["auto", "open", "token", "off"],
+        Meta(
+            description="who may look at the page without a token: auto (who is on this machine, if the API "
+            "is there only), open (everybody), token (nobody); off: there is no page"
+        ),
+    ] = "auto"
 
 
 class ForwardConfig(_Section, frozen=True, kw_only=True, rename="kebab"):

@@ -30,6 +30,7 @@ CODES: Final = {
     "invalid": (422, "a field or parameter is wrong; path names it"),
     "internal": (500, "the server made a mistake; its log says more"),
     "disconnected": (502, "the connection to the charger ended first; it may have acted or not"),
+    "busy": (503, "too many streams of events are open"),
     "storage": (503, "the server's files cannot be written; nothing was sent"),
     "draining": (503, "the server is stopping; nothing was sent"),
     "timeout": (504, "the charger did not answer in time; an answer may still come, as an event"),

@@ -31,8 +31,10 @@ from evproto.gateway.adapter import (
     ChargerOfflineError,
     CommandType,
     Ending,
+    Glance,
     InvalidCommandError,
     Prepared,
+    Sighting,
     UnknownChargerError,
 )
 from evproto.gateway.config import Config
@@ -43,6 +45,14 @@ from evproto.gateway.ykc_events import connection_event, message_event, name_of
 from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
 from evproto.gateway.ykc_setup import command_type, read_billing_model, ssl_context
+from evproto.gateway.ykc_shown import (
+    Connection,
+    FrameSighting,
+    glance_of,
+    message_schemas,
+    recent_of,
+    suggestions,
+)
 from evproto.gateway.ykc_starts import Starter
 from evproto.gateway.ykc_verdict import verdict
 from evproto.messages import Message
@@ -105,6 +115,7 @@ class YkcAdapter:
         self._sending: tuple[int, Callable[[int], None]] | None = None
         self._frame_counts = metrics.frames
         self._may_complain = Throttle(100)
+        self._watchers: list[Callable[[Sighting], None]] = []
         self._ssl = ssl_context(config.ykc)
         self._starter = Starter(config.ykc.start_balance, clock) if config.ykc.auto_start else None
         self._allowed = None if config.ykc.allow is None else {one.upper() for one in config.ykc.allow}
@@ -234,12 +245,13 @@ class YkcAdapter:
         self._post_connection("offline", known, {"reason": event.reason})
 
     def _post_connection(self, kind: str, known: KnownPile, fields: dict[str, Any]) -> None:
+        event = connection_event(
+            kind, pile=known.pile_id, version=known.version, time=moment(self._clock()), fields=fields
+        )
+        for watcher in self._watchers:
+            watcher(Connection(event))
         if self._forwarding:
-            self._outbox.post(
-                connection_event(
-                    kind, pile=known.pile_id, version=known.version, time=moment(self._clock()), fields=fields
-                )
-            )
+            self._outbox.post(event)
 
     # --- frames
 
@@ -251,10 +263,17 @@ class YkcAdapter:
                 self._sending[1](int.from_bytes(raw[2:4], "little"))
         known = pile.context
         if known is not None and known.pile is pile:
-            known.frames.append((self._clock(), received, raw))
+            if self._watchers:
+                self._note_frame(known, self._clock(), received=received, raw=raw)
+            else:
+                known.frames.append((self._clock(), received, raw))
 
     def _note_frame(self, known: KnownPile, time: float, *, received: bool, raw: bytes) -> None:
         known.frames.append((time, received, raw))
+        if self._watchers:
+            seen = FrameSighting(known, time, received, raw)
+            for watcher in self._watchers:
+                watcher(seen)
 
     def _log_frame(self, pile: ConnectedPile, watched: Watched) -> None:
         codec = pile.codec
@@ -385,6 +404,31 @@ class YkcAdapter:
             return None
         kept = list(known.frames)[-limit:] if limit else []
         return [show_frame(time, received, raw, known.codec, reveal=reveal) for time, received, raw in kept]
+
+    @cached_property
+    def messages(self) -> Mapping[str, dict[str, Any]]:
+        """See :class:`Adapter`."""
+        return message_schemas(self._codec(_NEWEST))
+
+    def glance(self, identity: str) -> Glance | None:
+        """See :class:`Adapter`."""
+        known = self._piles.get(identity.upper())
+        return None if known is None else glance_of(known)
+
+    def suggest(self, identity: str, command: str) -> dict[str, Any]:
+        """See :class:`Adapter`."""
+        known = self._piles.get(identity.upper())
+        return suggestions(known, self.commands[command], moment(self._clock()))
+
+    def recent(self, limit: int) -> list[Sighting]:
+        """See :class:`Adapter`."""
+        known = (self._piles.get(identity) for identity in self._piles.ids())
+        return recent_of([one for one in known if one is not None], limit)
+
+    def watch(self, watcher: Callable[[Sighting], None]) -> Callable[[], None]:
+        """See :class:`Adapter`."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     # --- commands
 

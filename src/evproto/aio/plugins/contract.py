@@ -37,6 +37,7 @@ from evproto.ocppj import (
 
 __all__ = [
     "NOTHING",
+    "TAKEN",
     "CommandMessage",
     "CommandReply",
     "ErrorBody",
@@ -57,6 +58,9 @@ NOTHING = msgspec.Raw(b"")
 """Stands for a payload that is not there."""
 
 M = TypeVar("M", bound="_Message")
+
+TAKEN = b"{}"
+"""The reply to what is only told."""
 
 write = msgspec.json.Encoder().encode
 
@@ -89,7 +93,7 @@ class _About(_Message, frozen=True, kw_only=True):
 
 
 class RequestMessage(_About, frozen=True, kw_only=True):
-    """A request of a charger. Without a subject to reply to, it is one that is never answered (SEND)."""
+    """A request of a charger: CALL, or SEND, whose reply only says that it arrived."""
 
     message_id: str
     action: str

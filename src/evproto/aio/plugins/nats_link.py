@@ -3,8 +3,7 @@
 nats-py can do that too, but then keeps requests of the time without a
 connection and sends them later, when their chargers have long been answered,
 and leaves those that were under way to run out. Here each connection is a new
-client: requests fail at once when there is none or it is lost, and only
-notices are kept.
+client, and requests fail at once when there is none or it is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -52,7 +50,6 @@ class NatsLink:
     Args:
         servers: URLs as ``nats://host:4222``, or ``host:port``.
         name: what the server calls this client.
-        kept: messages that are kept while there is no connection; of more, the oldest are dropped.
         options: of ``nats.connect``: ``user``, ``password``, ``token``, ``user_credentials``,
             ``tls``, ``inbox_prefix`` and the like.
 
@@ -60,9 +57,7 @@ class NatsLink:
         ValueError: there is no server.
     """
 
-    def __init__(
-        self, servers: str | Sequence[str], *, name: str, kept: int = 10_000, options: dict[str, Any]
-    ) -> None:
+    def __init__(self, servers: str | Sequence[str], *, name: str, options: dict[str, Any]) -> None:
         urls = [servers] if isinstance(servers, str) else list(servers)
         if not urls:
             raise ValueError("there is no server to connect to")
@@ -74,8 +69,6 @@ class NatsLink:
         self._runner: asyncio.Task[None] | None = None
         self._wanted: dict[str, tuple[str, Callable[[Msg], Coroutine[Any, Any, None]]]] = {}
         self._subscriptions: dict[str, Subscription] = {}
-        self._kept: deque[tuple[str, bytes]] = deque(maxlen=kept)
-        self._dropped = 0
         self._inbox = ""
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._next = 0
@@ -113,25 +106,6 @@ class NatsLink:
             await _close(client, flush=True)
 
     # Messages
-
-    async def publish(self, subject: str, data: bytes) -> None:
-        """Send a message that is not answered; without a connection it is kept, in order.
-
-        Raises:
-            LinkError: it is larger than the server takes.
-        """
-        self._check_size(data)
-        client = self._client
-        if client is not None and self.connected:
-            try:
-                await client.publish(subject, data)
-            except (nats.errors.Error, OSError):
-                pass
-            else:
-                return
-        if len(self._kept) == self._kept.maxlen:
-            self._dropped += 1
-        self._kept.append((subject, data))
 
     async def reply(self, message: Msg, data: bytes) -> None:
         """Answer a message; nothing happens if nobody waits, or the connection it came on is gone."""
@@ -271,12 +245,11 @@ class NatsLink:
                     if subject in self._wanted:
                         await self._subscribe(client, subject)
                 await client.flush(timeout=10)
-                # What came meanwhile, too: there is no wait between the last look at it and the end.
-                while (missing := self._wanted.keys() - self._subscriptions.keys()) or self._kept:
+                # What was wanted meanwhile, too: there is no wait between the last look at it and the end.
+                while missing := self._wanted.keys() - self._subscriptions.keys():
                     for subject in missing:
                         if subject in self._wanted:
                             await self._subscribe(client, subject)
-                    await self._send_kept(client)
         except Exception as error:
             said = "; ".join(dict.fromkeys([*problems[:1], str(error) or type(error).__name__]))
             raise ConnectionError(said) from error
@@ -284,16 +257,6 @@ class NatsLink:
             raise ConnectionError("; ".join(problems[:1]) or "the connection was closed at once")
         self._client = client
         self._up.set()
-
-    async def _send_kept(self, client: Client) -> None:
-        if self._dropped:
-            logger.error("%s: %d messages for NATS were dropped while it was away", self._name, self._dropped)
-            self._dropped = 0
-        while self._kept:
-            subject, data = self._kept[0]
-            if len(data) <= client.max_payload:
-                await client.publish(subject, data)
-            self._kept.popleft()
 
     def _down(self) -> None:
         self._client = None

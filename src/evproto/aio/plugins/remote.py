@@ -1,8 +1,9 @@
 """A plug-in whose work is done by other processes, behind NATS: the server's side.
 
 For the server it is a plug-in like any other. It hands each request on and
-waits for the reply, publishes what is only told, and takes commands for the
-chargers that are connected here; see ``docs/plugins.md`` for the messages.
+waits for the reply, tells who comes and goes and how commands ended, and takes
+commands for the chargers that are connected here; see ``docs/plugins.md`` for
+the messages.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = ["DEFAULT_PREFIX", "RemotePlugin"]
 logger = logging.getLogger("evproto.aio.plugins")
 
 DEFAULT_PREFIX = "evproto.ocpp"
+NOTICES = frozenset({"online", "offline", "response"})
 
 
 class RemotePlugin(Plugin):
@@ -55,6 +57,9 @@ class RemotePlugin(Plugin):
         request_timeout: seconds to wait for the reply to a request.
         attempts: how often a request is sent that got no reply; then others
             may be at work on the same message id twice.
+        notices: what the other side is told of: ``online``, ``offline``, ``response``.
+        notice_patience: seconds a notice is tried to be delivered. Later ones about the same
+            charger wait; requests do not.
         command_total: seconds a command may take that names no time itself.
         max_commands: commands under way at once; the next one is refused.
         connect_patience: seconds the server's start waits for NATS; it goes on without.
@@ -70,6 +75,8 @@ class RemotePlugin(Plugin):
         actions: Collection[str] | None = None,
         request_timeout: float = 10.0,
         attempts: int = 1,
+        notices: Collection[str] = NOTICES,
+        notice_patience: float = 60.0,
         command_total: float = 120.0,
         max_commands: int = 1000,
         connect_patience: float = 5.0,
@@ -79,11 +86,18 @@ class RemotePlugin(Plugin):
         if attempts < 1 or request_timeout <= 0:
             raise ValueError("a request is tried at least once, for some time")
         self.name = name or f"remote:{prefix}"
-        self.timeout = request_timeout * attempts + connect_patience + 10.0
+        if wrong := set(notices) - NOTICES:
+            raise ValueError(f"there are no notices {', '.join(sorted(wrong))}")
+        self.timeout = max(
+            attempts * 2 * request_timeout, notice_patience + request_timeout, connect_patience
+        )
+        self.timeout += 10.0
         self._subjects = Subjects(prefix)
         self._actions = None if actions is None else frozenset(actions)
         self._request_timeout = request_timeout
         self._attempts = attempts
+        self._notices = frozenset(notices)
+        self._notice_patience = notice_patience
         self._command_total = command_total
         self._max_commands = max_commands
         self._patience = connect_patience
@@ -156,7 +170,7 @@ class RemotePlugin(Plugin):
         """What is sent and never answered."""
         try:
             subject = self._subjects.request(call.charger.version, call.action, call.charger.identity)
-            await self._link.publish(subject, self._request(call, 1))
+            await self._link.request(subject, self._request(call, 1), self._request_timeout)
         except (EvprotoError, ValueError) as error:
             logger.error("%s: %s from %s is lost: %s", self.name, call.action, call.charger, error)
 
@@ -167,7 +181,7 @@ class RemotePlugin(Plugin):
                 message_id=call.message_id,
                 action=call.action,
                 payload=self._wire(call.codec).payload(call.call, call.raw),
-                timeout=self._request_timeout if isinstance(call.call, Call) else 0.0,
+                timeout=self._request_timeout,
                 attempt=attempt,
             )
         )
@@ -192,7 +206,7 @@ class RemotePlugin(Plugin):
     # Notices
 
     def response_handler(self, call: EndedCall[Any]) -> ResponseHandler | None:
-        return self._tell_end
+        return self._tell_end if "response" in self._notices else None
 
     async def _tell_end(self, call: EndedCall[Any]) -> None:
         wire = self._wire(call.codec)
@@ -206,7 +220,7 @@ class RemotePlugin(Plugin):
             error=contract.body_of(call.error) if call.error is not None else None,
         )
         subject = self._subjects.response(charger.version, call.action, charger.identity)
-        await self._link.publish(subject, contract.write(message))
+        await self._tell(subject, message, f"the end of {call.action} {call.message_id} to {charger}")
 
     async def online(self, charger: Charger) -> None:
         connections = self._connections.setdefault(charger.identity, set())
@@ -214,18 +228,36 @@ class RemotePlugin(Plugin):
         if len(connections) == 1:
             subject = self._subjects.command(charger.identity)
             await self._link.subscribe(subject, partial(self._on_command, charger.identity))
-        message = contract.NoticeMessage(**_about(charger))
-        subject = self._subjects.online(charger.version, charger.identity)
-        await self._link.publish(subject, contract.write(message))
+        if "online" in self._notices:
+            subject = self._subjects.online(charger.version, charger.identity)
+            await self._tell(subject, contract.NoticeMessage(**_about(charger)), f"{charger} online")
 
     async def offline(self, charger: Charger, reason: str) -> None:
         connections = self._connections.get(charger.identity, set())
         connections.discard(charger.connection)
         if not connections and self._connections.pop(charger.identity, None) is not None:
             await self._link.unsubscribe(self._subjects.command(charger.identity))
-        message = contract.NoticeMessage(**_about(charger), reason=reason)
-        subject = self._subjects.offline(charger.version, charger.identity)
-        await self._link.publish(subject, contract.write(message))
+        if "offline" in self._notices:
+            message = contract.NoticeMessage(**_about(charger), reason=reason)
+            subject = self._subjects.offline(charger.version, charger.identity)
+            await self._tell(subject, message, f"{charger} offline")
+
+    async def _tell(self, subject: str, message: Any, what: str) -> None:
+        """Deliver a notice: again until somebody has taken it, as long as the patience lasts."""
+        data = contract.write(message)
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._notice_patience
+        pause = 0.05
+        while True:
+            try:
+                await self._link.request(subject, data, self._request_timeout)
+                return
+            except LinkError as error:
+                if error.kind == "large" or clock() + pause > end:
+                    logger.error("plug-in %s: nobody was told of %s: %s", self.name, what, error)
+                    return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 2.0)
 
     # Commands to chargers
 

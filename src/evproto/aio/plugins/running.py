@@ -188,6 +188,9 @@ class Runner:
         """Tell it what it is still to be told, then close it; it has ``grace`` seconds for each."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=grace)
+        untold = sum(map(len, self._waiting.values()))
+        if untold:
+            logger.error("plug-in %s is closed before it was told %d notices", self.name, untold)
         for task in tuple(self._tasks):
             task.cancel()
         try:

@@ -257,6 +257,7 @@ class PluginService:
             await self._refuse(message, "InternalError", f"{request.action} could not be processed")
             return
         if payload is None:
+            await self._link.reply(message, contract.TAKEN)
             return
         data = contract.write(contract.Reply(payload=payload))
         if len(data) > self._link.max_payload:
@@ -310,11 +311,14 @@ class PluginService:
             ended = self._ended(contract.read(message.data, contract.ResponseMessage))
         except EvprotoError as error:
             logger.error("%s: what came on %s is wrong: %s", self._runner.name, message.subject, error)
+            # It would be no better when it came again.
+            await self._link.reply(message, contract.TAKEN)
             return
         handler = self._runner.response_handler(ended)
         if handler is not None:
             what = f"the end of {ended.action} {ended.message_id} to {ended.charger}"
             self._runner.tell(ended.charger.identity, what, handler, ended)
+        await self._link.reply(message, contract.TAKEN)
 
     def _ended(self, message: contract.ResponseMessage) -> EndedCall[Any]:
         wire = self._wires.get(message.protocol)
@@ -337,6 +341,7 @@ class PluginService:
         if notice is not None:
             charger = self._charger(notice)
             self._runner.tell(charger.identity, f"{charger} online", self._runner.plugin.online, charger)
+        await self._link.reply(message, contract.TAKEN)
 
     async def _on_offline(self, message: Msg) -> None:
         notice = self._notice(message)
@@ -344,6 +349,7 @@ class PluginService:
             charger = self._charger(notice)
             plugin = self._runner.plugin
             self._runner.tell(charger.identity, f"{charger} offline", plugin.offline, charger, notice.reason)
+        await self._link.reply(message, contract.TAKEN)
 
     def _notice(self, message: Msg) -> contract.NoticeMessage | None:
         try:

@@ -556,6 +556,7 @@ def test_inputs_have_the_limits_of_the_schema() -> None:
     assert (price.high, price.step, price.required) == ("42949.67295", "0.00001", False)
     assert (gun.longest, gun.value) == (2, "01")
     assert (card.longest, card.pattern) == (16, "([0-9A-Fa-f]{2}){0,8}")
+    assert price.hint == "0 to 42949.67295, in steps of 0.00001"
     assert (words.kind, words.most, words.entries[0].longest) == ("list", 3, 5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
@@ -146,4 +147,4 @@ def _text(number: Any) -> str:
         return ""
     if isinstance(number, int):
         return str(number)
-    return f"{number:.10f}".rstrip("0").rstrip(".")
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")

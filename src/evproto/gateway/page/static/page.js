@@ -156,7 +156,7 @@
       byId("log").scrollIntoView();
     } else if (link.dataset.to) {
       send.elements.to.value = link.dataset.to;
-      showFields();
+      if (!edited) showFields();
       byId("command").scrollIntoView({ block: "nearest" });
       send.elements.command.focus();
     }
@@ -210,9 +210,12 @@
     ready();
   };
   let asked = 0;
+  let shownFor = "";
+  let edited = false;
   const showFields = async () => {
     const name = send.elements.command.value;
     const turn = ++asked;
+    shownFor = send.elements.to.value;
     if (!name) { fields.replaceChildren(); return ready(); }
     const query = new URLSearchParams({ command: name, to: send.elements.to.value.trim() });
     const answer = await fetch(`/page/form?${query}`, { headers: headers() }).catch(() => null);
@@ -220,11 +223,15 @@
     if (!answer || !answer.ok) return say("refused", "The fields cannot be had from the server.");
     const holder = document.createElement("template");
     holder.innerHTML = await answer.text();
-    if (turn === asked) { fields.replaceChildren(holder.content); prepare(); }
+    if (turn === asked) { fields.replaceChildren(holder.content); edited = false; prepare(); }
     return undefined;
   };
   send.elements.command.addEventListener("change", showFields);
-  send.elements.to.addEventListener("change", () => { if (send.elements.command.value) showFields(); });
+  // What the fields begin with depends on the charger; what was typed stays.
+  send.elements.to.addEventListener("change", () => {
+    if (send.elements.command.value && !edited && send.elements.to.value !== shownFor) showFields();
+  });
+  fields.addEventListener("input", () => { edited = true; });
 
   fields.addEventListener("change", (event) => {
     const other = event.target.parentElement.querySelector("input.other");
@@ -234,7 +241,8 @@
   });
   fields.addEventListener("click", (event) => {
     const list = event.target.closest(".list");
-    if (!list) return;
+    if (!list || !event.target.matches("button")) return;
+    edited = true;
     const items = list.querySelector(":scope > .items");
     if (event.target.matches("[data-add]")) {
       if (!list.dataset.most || items.children.length < Number(list.dataset.most)) {

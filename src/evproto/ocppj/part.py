@@ -231,10 +231,16 @@ class Part:
         instead: dict[bytes, list[Any]] = {}
         for moment in moments:
             if isinstance(moment, dt.datetime) and moment.tzinfo is not None:
-                if not moment.microsecond and moment.tzinfo is dt.UTC:
+                utc = moment.tzinfo is dt.UTC
+                if utc and not moment.microsecond:
                     continue
                 native = encode_json(moment)
-                wanted = b'"%b"' % spell_date_time(moment, digits).encode()
+                if utc:
+                    # Already "YYYY-MM-DDThh:mm:ss.ffffffZ": it is only to be cut.
+                    most = 21 + digits
+                    wanted = native[: most if native[21:most].strip(b"0") else 20] + b'Z"'
+                else:
+                    wanted = b'"%b"' % spell_date_time(moment, digits).encode()
                 if native != wanted:
                     instead.setdefault(native, [wanted, 0])[1] += 1
         for native, (wanted, count) in instead.items():

@@ -89,7 +89,7 @@ class RemotePlugin(Plugin):
         if wrong := set(notices) - NOTICES:
             raise ValueError(f"there are no notices {', '.join(sorted(wrong))}")
         self.timeout = max(
-            attempts * 2 * request_timeout, notice_patience + request_timeout, connect_patience
+            attempts * (2 * request_timeout + 0.5), notice_patience + request_timeout, connect_patience
         )
         self.timeout += 10.0
         self._subjects = Subjects(prefix)
@@ -149,6 +149,7 @@ class RemotePlugin(Plugin):
             except LinkError as error:
                 if attempt < self._attempts and error.kind in ("late", "nobody", "lost"):
                     if error.kind != "late":
+                        await asyncio.sleep(min(0.5, self._request_timeout))
                         await self._link.wait_connected(self._request_timeout)
                     continue
                 self._fail(call, str(error))

@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--require", action="store_true", help="exit status 1 when a target is missed")
     asked = parser.parse_args()
     best = measure(asked.rounds, asked.each)
-    print(f"{'request':<13}{'server':<22}{'CPU, us':>9}{'ratio':>9}{'target':>8}")
+    print(f"{'request':<13}{'server':<26}{'CPU, us':>9}{'ratio':>9}{'target':>8}")
     missed = 0
     for action in REQUESTS:
         theirs = best[action, "ocpp"]
@@ -78,7 +78,7 @@ def main() -> int:
             )
             missed += verdict.endswith("MISSED")
             whose = "ocpp package" if name == "ocpp" else f"evproto {name}"
-            print(f"{action:<13}{whose:<22}{best[action, name] * 1e6:>9.1f}{ratio:>8.1f}x{verdict}")
+            print(f"{action:<13}{whose:<26}{best[action, name] * 1e6:>9.1f}{ratio:>8.1f}x{verdict}")
     return 1 if asked.require and missed else 0
 
 

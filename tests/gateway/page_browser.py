@@ -161,7 +161,12 @@ class Tab:
         )
         scheme = "dark" if dark else "light"
         await self.send(
-            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+            "Emulation.setEmulatedMedia",
+            features=[
+                {"name": "prefers-color-scheme", "value": scheme},
+                # Nothing half faded in on a picture.
+                {"name": "prefers-reduced-motion", "value": "reduce"},
+            ],
         )
 
     async def screenshot(self, path: Path) -> None:

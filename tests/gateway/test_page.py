@@ -393,6 +393,7 @@ def test_only_so_many_may_look_on(tmp_path: Path) -> None:
             async with running.client.stream("GET", "/events"):
                 answer = await running.client.get("/page/stream")
                 assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+                assert (await running.client.head("/events")).status_code == 405
             while running.server._page.feed.looking_on:
                 await asyncio.sleep(0.01)
             async with running.client.stream("GET", "/page/stream") as answer:

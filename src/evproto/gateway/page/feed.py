@@ -31,7 +31,7 @@ _STREAMS: Final = 64
 """How many may look on at a time."""
 _REST: Final = 600.0
 """Seconds after which nothing is watched any more, if nobody has looked."""
-_BATCH: Final = 50
+_BATCH: Final = 20
 """Items that are decoded in one go, before others have their turn."""
 
 

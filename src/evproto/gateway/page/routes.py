@@ -90,7 +90,10 @@ class Page:
         def route(
             path: str, handler: Callable[[Request, Caller], Awaitable[Response]], access: str = "open"
         ) -> Route:
-            return Route(path, guarded(self._api, handler, access), methods=["GET"])
+            made = Route(path, guarded(self._api, handler, access), methods=["GET"])
+            # Of what has no end nobody wants the head alone.
+            made.methods = {"GET"}
+            return made
 
         found: list[BaseRoute] = [route("/events", self.events, "read")]
         if self._mode != "off":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import heapq
 import itertools
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,6 +19,8 @@ __all__ = ["Connection", "FrameSighting", "glance_of", "message_schemas", "recen
 
 _FRAME_TYPE: Final = 5
 """Where the frame type stands in a frame."""
+_TALKING: Final = 200
+"""Piles whose frames are looked through for the last ones of all."""
 _RECORDS: Final = frozenset({"0x3B", "0x3D"})
 _MOODS: Final = {
     GunStatus.IDLE: "free",
@@ -153,14 +156,15 @@ def _outlet(view: PileView, known: KnownPile, gun: GunView) -> Outlet:
 
 
 def recent_of(piles: Sequence[KnownPile], limit: int) -> list[Sighting]:
-    """The last frames of piles, the oldest first; of very many piles only the very last of each."""
-    share = max(2, 4 * limit // max(1, len(piles)))
+    """The last frames of those piles that have said something last, the oldest first."""
+    talking = heapq.nlargest(
+        _TALKING, (known for known in piles if known.frames), key=lambda known: known.frames[-1][0]
+    )
+    share = max(2, 4 * limit // max(1, len(talking)))
     frames = [
-        (time, number, known, received, raw)
-        for known in piles
-        for number, (time, received, raw) in zip(
-            itertools.count(0, -1), itertools.islice(reversed(known.frames), share), strict=False
-        )
+        (time, -number, known, received, raw)
+        for known in talking
+        for number, (time, received, raw) in enumerate(itertools.islice(reversed(known.frames), share))
     ]
     frames.sort(key=lambda frame: frame[:2])
     return [FrameSighting(known, time, received, raw) for time, _, known, received, raw in frames[-limit:]]

@@ -671,7 +671,7 @@ def test_closing_waits_for_what_plugins_are_still_told() -> None:
             time.sleep(0.05)
             self.seen.append("offline")
 
-        def close(self) -> None:  # type: ignore[override]
+        def close(self) -> None:
             self.seen.append("closed")
 
     async def work() -> None:

@@ -576,7 +576,7 @@ def test_a_server_starts_without_nats_and_serves_when_it_comes(
     own_server.kill()
 
     async def work() -> None:
-        far = RemotePlugin(url, prefix="late", connect_patience=0.1)
+        far = RemotePlugin(url, prefix="late", connect_patience=0.1, notices=("online",))
         service = PluginService(plugin, url, prefix="late", connect_patience=0.1)
         async with plugged(CentralSystem(plugins=[far])) as station:
             internal_error(await station.ask("Heartbeat", {}), "no connection to NATS")

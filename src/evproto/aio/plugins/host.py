@@ -55,7 +55,7 @@ async def _serve(
 ) -> Any:
     serving = station.serving
     if serving is not None and serving.call is call.call:
-        call = dataclasses.replace(call, raw=serving.raw)
+        call = ReceivedCall(call.charger, call.call, call.codec, serving.raw)
     answer = await runner.serve(handler, call)
     if isinstance(answer, Response):
         # Raises here for what cannot be sent, where it is still known whose it is.
@@ -79,6 +79,7 @@ class PluginHost:
         self._command = ServerCommand(server)
         self._runners: list[Runner] = []
         self._chargers: dict[Any, Charger] = {}
+        self._found: tuple[Any, Handler | None] = None, None
         self._started = 0
         self._starting = asyncio.Lock()
         server.handlers.plugged = self.find
@@ -121,6 +122,14 @@ class PluginHost:
 
     def find(self, station: Station, call: Call[Any] | Send[Any]) -> Handler | None:
         """The handler of the first plug-in that has one, in the order they were added."""
+        if self._found[0] is call:
+            # Asked when it came, and again when its turn has come: mostly at once.
+            return self._found[1]
+        handler = self._find(station, call)
+        self._found = call, handler
+        return handler
+
+    def _find(self, station: Station, call: Call[Any] | Send[Any]) -> Handler | None:
         received = ReceivedCall(self._charger(station), call, station.codec)
         for runner in self._runners:
             handler = runner.request_handler(received)

@@ -10,7 +10,7 @@ the server's process, or in others behind NATS, without being changed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from evproto.aio.ocpp.handlers import ANY
@@ -182,7 +182,7 @@ class Plugin:
 
     A plug-in that decides in another way overrides :meth:`request_handler`
     and :meth:`response_handler`. All other methods may be plain (then they
-    run in a thread) or async, and need not be there.
+    run in a thread) or async; :meth:`start` of a subclass calls that of this one.
     """
 
     name: str = ""
@@ -220,14 +220,17 @@ class Plugin:
         """The server is about to open its first port. Errors stop it from doing so."""
         self.command = command
 
-    async def close(self) -> None:
+    def close(self) -> Awaitable[None] | None:
         """The server has closed; nothing is called after this."""
+        return None
 
-    async def online(self, charger: Charger) -> None:
+    def online(self, charger: Charger) -> Awaitable[None] | None:
         """A charger has connected. Notices about one charger come in order, one at a time."""
+        return None
 
-    async def offline(self, charger: Charger, reason: str) -> None:
+    def offline(self, charger: Charger, reason: str) -> Awaitable[None] | None:
         """That connection has ended. If the charger came back meanwhile, its new one goes on."""
+        return None
 
     def _method(self, table: Mapping[type | str, str], call: ReceivedCall | EndedCall[Any]) -> Any:
         name = table.get(type(call.request)) or table.get(call.action) or table.get(ANY)

@@ -97,7 +97,7 @@ def spell_date_time(moment: dt.datetime, digits: int) -> str:
         return moment.isoformat()
     # "YYYY-MM-DDThh:mm:ss.ffffffZ", quotes included, at a tenth of isoformat's time.
     text = _encode(moment).decode()
-    return f"{text[1 : 21 + digits]}Z" if text[21 : 21 + digits].strip("0Z\"") else f"{text[1:20]}Z"
+    return f"{text[1 : 21 + digits]}Z" if text[21 : 21 + digits].strip('0Z"') else f"{text[1:20]}Z"
 
 
 _CHARS = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"

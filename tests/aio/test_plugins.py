@@ -380,7 +380,7 @@ def test_a_handler_that_hangs_blocks_no_other_charger(
 
     class Hangs(Plugin):
         name = "the one that hangs"
-        timeout = 0.5
+        timeout = 2.0
 
         def request_handler(self, call: ReceivedCall) -> Any:
             if call.charger.id != "CS1":
@@ -607,7 +607,7 @@ def test_notices_come_in_order_while_one_is_slow() -> None:
 def test_listeners_that_fail_or_hang_are_named_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     class Bad(Plugin):
         name = "bad listener"
-        timeout = 0.2
+        timeout = 1.0
         told: list[str] = []  # noqa: RUF012
 
         async def online(self, charger: Any) -> None:
@@ -633,7 +633,7 @@ def test_listeners_that_fail_or_hang_are_named_and_passed_over(caplog: pytest.Lo
         run(work())
     said = [record.getMessage() for record in caplog.records]
     assert any("bad listener failed when told of CS1 online" in text for text in said)
-    assert any("bad listener took longer than 0.2 s over the end of ClearCache" in text for text in said)
+    assert any("bad listener took longer than 1 s over the end of ClearCache" in text for text in said)
 
 
 # Beginning and end

@@ -69,6 +69,8 @@ async def foreign(
 
     for subject in [subjects] if isinstance(subjects, str) else subjects:
         await client.subscribe(subject, queue="foreign", cb=on)
+    # Twice: the client writes a PING before what was to be written already.
+    await client.flush(timeout=30)
     await client.flush(timeout=30)
     try:
         yield client

@@ -166,6 +166,13 @@ class NatsLink:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._subscribe(client, subject)
 
+    async def settle(self) -> None:
+        """Wait until the server has seen what was subscribed, if it is there."""
+        client = self._client
+        if client is not None and self.connected:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                await _settled(client)
+
     async def unsubscribe(self, subject: str) -> None:
         """Take no more messages to a subject; those that are here already are still handed over."""
         self._wanted.pop(subject, None)
@@ -244,7 +251,7 @@ class NatsLink:
                 for subject in tuple(self._wanted):
                     if subject in self._wanted:
                         await self._subscribe(client, subject)
-                await client.flush(timeout=10)
+                await _settled(client)
                 # What was wanted meanwhile, too: there is no wait between the last look at it and the end.
                 while missing := self._wanted.keys() - self._subscriptions.keys():
                     for subject in missing:
@@ -266,11 +273,21 @@ class NatsLink:
                 future.set_exception(LinkError("lost", "the connection to NATS was lost"))
 
 
+async def _settled(client: Client) -> None:
+    """Wait until the server has seen everything that was given to the client before.
+
+    The client writes its PING at once, but other commands a moment later: only
+    the second PING is sure to come after them.
+    """
+    await client.flush(timeout=10)
+    await client.flush(timeout=10)
+
+
 async def _close(client: Client, *, flush: bool = False) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(5):
             if flush and client.is_connected:
-                await client.flush(timeout=3)
+                await _settled(client)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(5):
             await client.close()

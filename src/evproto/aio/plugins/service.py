@@ -181,6 +181,7 @@ class PluginService:
             ("offline", self._on_offline),
         ):
             await self._link.subscribe(self._subjects.all(kind), callback, self._queue)
+        await self._link.settle()
 
     async def close(self, grace: float = 10.0) -> None:
         """Take no more requests, finish those that are here, and close the plug-in."""

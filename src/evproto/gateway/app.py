@@ -169,7 +169,7 @@ class Server:
             if waiting:
                 logger.warning("nothing is forwarded, and events wait for %s", ", ".join(waiting))
             return
-        await self._outbox.deliver(sink, DeliverySettings(timeout=max(60.0, 4 * self.config.forward.timeout)))
+        await self._outbox.deliver(sink, DeliverySettings(timeout=_delivery_timeout(self.config)))
         for name in self._outbox.sinks():
             if name != sink.name and name in _FORMER:
                 logger.warning("what waited for %s is delivered to %s from now on", name, sink.name)
@@ -205,6 +205,8 @@ class Server:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                # Anybody could write X-Forwarded-For, and be of a trusted network.
+                proxy_headers=False,
                 ssl_certfile=config.http.tls_cert,
                 ssl_keyfile=config.http.tls_key,
                 ws="none",
@@ -333,6 +335,11 @@ class _Http(uvicorn.Server):
         self.running.set()
 
 
+def _delivery_timeout(config: Config) -> float:
+    """How long a call of the sink may take, in seconds."""
+    return max(60.0, 4 * config.forward.timeout)
+
+
 def make_sink(config: Config) -> Sink | None:
     """Where events go, by the settings; None: nowhere.
 
@@ -349,7 +356,13 @@ def make_sink(config: Config) -> Sink | None:
                 pair = f"{forward.username}:{forward.password}".encode()
                 headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
             more: dict[str, Any] = {"shape": http_shape(vin)} if seed else {}
-            return HttpSink(forward.servers, timeout=forward.timeout, headers=headers, **more)
+            return HttpSink(
+                forward.servers,
+                timeout=forward.timeout,
+                patience=_delivery_timeout(config) / 2,
+                headers=headers,
+                **more,
+            )
         if forward.to == "nats":
             subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
             stream = NatsStream(forward.stream, subjects, forward.duplicate_window)

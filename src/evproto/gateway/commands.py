@@ -228,6 +228,17 @@ class CommandDesk:
         entry = await self._audit.get(id)
         return None if entry is None else _command(entry)
 
+    async def redacted(self, command: Command) -> Command:
+        """The command with what is hidden in the audit log hidden in its answer too.
+
+        Raises:
+            AuditError: the audit log cannot be read.
+        """
+        if command.answer is None:
+            return command
+        entry = await self._audit.get(command.id)
+        return msgspec.structs.replace(command, answer=None if entry is None else entry.answer)
+
     async def drain(self) -> None:
         """Wait until no command is under way."""
         while self._tasks:

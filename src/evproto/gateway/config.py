@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -477,6 +478,8 @@ def _read(setting: Setting, value: Any) -> Any:
             value = bare(value)
         except ValueError:
             raise ValueError(f"{value!r} is no {'whole ' if bare is int else ''}number") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number that anything can be set to")
     try:
         # Text of a number is a number where it comes from the environment or the command line.
         return msgspec.convert(value, setting.type, strict=not isinstance(value, str))

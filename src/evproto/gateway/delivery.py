@@ -251,16 +251,16 @@ class Delivery:
                 self._turn.set()  # nothing to try with; another lane may have
         if not entries:
             return 0.0
-        failure = await self._call(entries)
+        failure, count = await self._call(entries)
         self._judge_sink(failure, trying)
-        arrived = entries if failure is None else entries[: max(0, failure.delivered)]
+        arrived = entries[:count]
         if arrived:
             lane.failures = lane.attempts = lane.refusals = 0
             await self._settled(lane.charger, arrived)
-        if failure is None:
+        if failure is None and len(arrived) == len(entries):
             return 0.0
         self._forget(lane)
-        if len(arrived) == len(entries):
+        if failure is None or len(arrived) == len(entries):
             return 0.0
         return await self._judge_event(lane, entries[len(arrived)], failure)
 
@@ -276,7 +276,8 @@ class Delivery:
         self._in_memory -= len(entries)
         return entries
 
-    async def _call(self, entries: list[Entry]) -> SinkError | None:
+    async def _call(self, entries: list[Entry]) -> tuple[SinkError | None, int]:
+        """Hand events over; what went wrong, and how many have arrived."""
         events: list[Event] = []
         unreadable: SinkRefusedError | None = None
         try:
@@ -286,18 +287,20 @@ class Delivery:
             # Written by a later version. It is kept, and holds up nobody.
             unreadable = SinkRefusedError(f"the stored event cannot be read: {error}", delivered=len(events))
         if not events:
-            return unreadable
+            return unreadable, 0
         try:
             async with asyncio.timeout(self._settings.timeout):
-                await self.sink.deliver(events)
+                stopped = await self.sink.deliver(events)
         except SinkError as error:
-            return error
+            return error, max(0, error.delivered)
         except TimeoutError:
-            return SinkError(f"no answer within {self._settings.timeout:g} s")
+            return SinkError(f"no answer within {self._settings.timeout:g} s"), 0
         except Exception as error:
             # A sink that is wrong must not end the delivery to it, or to others.
-            return SinkError(f"{type(error).__name__}: {error}")
-        return unreadable
+            return SinkError(f"{type(error).__name__}: {error}"), 0
+        if stopped is not None and 0 < stopped < len(events):
+            return None, stopped
+        return unreadable, len(events)
 
     async def _judge_event(self, lane: _Lane, entry: Entry, failure: SinkError) -> float:
         lane.failures += 1

@@ -52,6 +52,8 @@ def sign(secret: bytes, timestamp: str, content: bytes) -> str:
 class _Endpoint:
     def __init__(self, url: str) -> None:
         self.url = url
+        self.name = _without_password(url)
+        """What it is called where people read it."""
         self.rests_until = 0.0
 
 
@@ -66,6 +68,7 @@ class HttpSink:
         shape: HttpShape = envelope,
         timeout: float = 10.0,
         rest: float = 30.0,
+        patience: float = 30.0,
         refused: Collection[int] = REFUSED,
         secret: bytes | None = None,
         headers: Mapping[str, str] | None = None,
@@ -84,6 +87,8 @@ class HttpSink:
             shape: what is posted where.
             timeout: for connecting, and for an answer to begin and to go on, in seconds.
             rest: an endpoint that does not answer is tried last for so many seconds.
+            patience: a call that has taken so many seconds stops after the event it is at, so that what
+                a slow receiver has taken is written down before the call as a whole is given up.
             refused: status codes that say that an event will never be taken.
             secret: sign each request, see :func:`sign`; the time is in ``X-Evproto-Timestamp``.
             headers: added to each request, as an Authorization.
@@ -104,6 +109,7 @@ class HttpSink:
         self._endpoints = [_Endpoint(url) for url in endpoints]
         self._shape = shape
         self._rest = rest
+        self._patience = patience
         self._refused = frozenset(refused)
         self._secret = secret
         self._clock = clock
@@ -122,14 +128,18 @@ class HttpSink:
     def name(self) -> str:
         return self._name
 
-    async def deliver(self, events: Sequence[Event]) -> None:
+    async def deliver(self, events: Sequence[Event]) -> int | None:
         """Post events, in order; see :class:`evproto.gateway.sink.Sink`."""
+        end = self._monotonic() + self._patience
         for number, event in enumerate(events):
+            if number and self._monotonic() >= end:
+                return number
             try:
                 await self._deliver(event)
             except SinkError as error:
                 error.delivered = number
                 raise
+        return None
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -147,16 +157,16 @@ class HttpSink:
                 response, said = await self._post(request, event)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
                 unreachable += 1
-                problem = f"{endpoint.url}: cannot be reached ({error or type(error).__name__})"
+                problem = f"{endpoint.name}: cannot be reached ({error or type(error).__name__})"
             except httpx.TimeoutException as error:
-                problem = f"{endpoint.url}: no answer in time ({type(error).__name__})"
+                problem = f"{endpoint.name}: no answer in time ({type(error).__name__})"
             except httpx.HTTPError as error:
-                problem = f"{endpoint.url}: {error or type(error).__name__} ({type(error).__name__})"
+                problem = f"{endpoint.name}: {error or type(error).__name__} ({type(error).__name__})"
             else:
                 endpoint.rests_until = 0.0
                 if 200 <= response.status_code < 300:
                     return
-                problem = f"{endpoint.url}: answered {response.status_code} {said}".rstrip()
+                problem = f"{endpoint.name}: answered {response.status_code} {said}".rstrip()
                 if response.status_code in self._refused:
                     raise SinkRefusedError(problem)
                 problems.append(problem)
@@ -188,6 +198,11 @@ async def _beginning(response: httpx.Response) -> str:
         if len(read) > 64 * 1024:
             break
     return " ".join(read[:_SAID].decode("utf-8", "replace").split())
+
+
+def _without_password(url: str) -> str:
+    parsed = httpx.URL(url)
+    return str(parsed.copy_with(username="***", password=None)) if parsed.userinfo else url
 
 
 def _check_url(url: str) -> None:

@@ -135,6 +135,8 @@ class NatsSink:
             raise ValueError("there is no server to publish to")
         self._name = name
         self._servers = [url if "://" in url else f"nats://{url}" for url in servers]
+        # What people read of them: without passwords.
+        self._said_servers = ", ".join(re.sub("//[^/@]*@", "//***@", url) for url in self._servers)
         self._shape = shape or envelope()
         self._stream = stream
         self._timeout = timeout
@@ -228,7 +230,7 @@ class NatsSink:
                 return client
             if client is not None and not client.is_closed:
                 # It goes on trying by itself, for ever.
-                raise SinkUnavailableError(f"no connection to {', '.join(self._servers)} at present")
+                raise SinkUnavailableError(f"no connection to {self._said_servers} at present")
             return await self._connect()
 
     async def _connect(self) -> Client:
@@ -256,7 +258,7 @@ class NatsSink:
                 await client.close()
             if isinstance(error, nats.errors.Error | OSError | TimeoutError):
                 said = "; ".join(dict.fromkeys([*self._problems, str(error) or type(error).__name__]))
-                raise SinkUnavailableError(f"cannot connect to {', '.join(self._servers)}: {said}") from error
+                raise SinkUnavailableError(f"cannot connect to {self._said_servers}: {said}") from error
             raise
         self._client = client
         self._problems.clear()

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -250,6 +250,8 @@ class Api:
         found = await (self.desk.wait(id, wait) if wait else self.desk.get(id))
         if found is None:
             raise ProblemError("not_found", f"there is no command {id}")
+        if not caller.may_command:
+            found = await self.desk.redacted(found)
         return json_response(found)
 
     async def show_audit(self, request: Request, caller: Caller) -> Response:
@@ -325,12 +327,12 @@ class Api:
             ProblemError: it is refused.
         """
         host = request.headers.get("host", "")
-        if self.local and not self.tokens.required and is_public(urlsplit(f"//{host}").hostname or ""):
+        if self.local and not self.tokens.required and is_public(_split(f"//{host}").hostname or ""):
             raise ProblemError(
                 "forbidden", f"this API has no tokens and answers to local names only, not {host}"
             )
         origin = request.headers.get("origin")
-        if origin and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
+        if origin and request.method not in ("GET", "HEAD") and _split(origin).netloc != host:
             raise ProblemError("forbidden", f"requests from pages of {origin} are refused")
 
     def caller(self, request: Request) -> Caller:
@@ -431,6 +433,14 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 async def _mistake(request: Request, error: Exception) -> Response:
     return ProblemError("internal").response()
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; none if it is no URL."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _unknown(adapter: Adapter, identity: str) -> ProblemError:

@@ -41,8 +41,8 @@ class Sink(Protocol):
     """Where events are delivered.
 
     ``deliver`` is called for many chargers at a time, for one charger by one
-    call at a time. It returns when the receiver has taken all events, and may
-    be handed the same event again, with the same id. It may be cancelled.
+    call at a time. It returns when the receiver has taken all events, or what
+    it took in good time, and may be handed the same event again, with the same id. It may be cancelled.
     """
 
     @property
@@ -50,8 +50,12 @@ class Sink(Protocol):
         """What its progress is stored under: stays the same from start to start."""
         ...
 
-    async def deliver(self, events: Sequence[Event]) -> None:
+    async def deliver(self, events: Sequence[Event]) -> int | None:
         """Deliver events of one charger, in this order.
+
+        Returns:
+            How many of the first have arrived, if it stops before the last (at least one); the rest
+            comes with the next call. None: all.
 
         Raises:
             SinkRefusedError: an event is refused for good.

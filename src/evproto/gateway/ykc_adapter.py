@@ -7,7 +7,6 @@ confirmed, and the pile keeps it.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import time
@@ -119,6 +118,7 @@ class YkcAdapter:
         self._ssl = ssl_context(config.ykc)
         self._starter = Starter(config.ykc.start_balance, clock) if config.ykc.auto_start else None
         self._allowed = None if config.ykc.allow is None else {one.upper() for one in config.ykc.allow}
+        self._versions = {pile.upper(): version for pile, version in config.ykc.versions.items()}
         tariff = None
         if config.ykc.billing_model is not None:
             tariff = read_billing_model(config.ykc.billing_model)
@@ -198,7 +198,7 @@ class YkcAdapter:
         return found
 
     def _codec_for(self, login: messages.LoginRequest, version: str) -> Codec:
-        told = self._config.versions.get(login.pile_id) or self._config.version
+        told = self._versions.get(login.pile_id) or self._config.version
         return self._codec(told or version)
 
     def _authenticate(self, pile: ConnectedPile, event: LoginReceived) -> bool | None:
@@ -260,7 +260,8 @@ class YkcAdapter:
         if len(raw) > 5:
             self._frame_counts[not received][raw[5]] += 1
             if not received and self._sending is not None and self._sending[0] == raw[5]:
-                self._sending[1](int.from_bytes(raw[2:4], "little"))
+                sent, self._sending = self._sending[1], None
+                sent(int.from_bytes(raw[2:4], "little"))
         known = pile.context
         if known is not None and known.pile is pile:
             if self._watchers:
@@ -465,7 +466,10 @@ class YkcAdapter:
             raise InvalidCommandError(
                 f"{command} is not part of V{codec.version}, which pile {pile_id} speaks"
             )
-        fields: dict[str, Any] = _whole(body)
+        try:
+            fields: dict[str, Any] = _whole(body)
+        except RecursionError:
+            raise InvalidCommandError("the body has more levels than any message") from None
         if any(field.name == "pile_id" for field in layout.fields):
             named = fields.setdefault("pile_id", pile_id)
             if named != pile_id:
@@ -532,19 +536,14 @@ class YkcAdapter:
         timeout: float | None,
         sent: Callable[[int | str | None], None],
     ) -> Ending:
-        # It is written before the first thing that waits, and seen by the watcher on its way.
-        exchange = pile.exchange(message, timeout)
-        self._sending = (message.frame_type, sent)
+        # It is written before the first thing that waits, and seen by the watcher on its way. Not in a
+        # task of its own: another command could come between.
+        self._sending = mine = (message.frame_type, sent)
         try:
-            task = asyncio.ensure_future(exchange)
-            await asyncio.sleep(0)
+            answered = await pile.exchange(message, timeout)
         finally:
-            self._sending = None
-        try:
-            answered = await task
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
+            if self._sending is mine:
+                self._sending = None  # it was not written
         if answered.error is not None or not isinstance(answered.message, Message):
             why = str(answered.error or "its body is encrypted")
             return Ending(state="accepted", text=f"the pile answered, but the answer cannot be read: {why}")

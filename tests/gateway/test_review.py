@@ -14,11 +14,11 @@ import pytest
 from evproto.gateway.config import ConfigError, Layer, environment_layer, load
 from evproto.gateway.http_sink import HttpSink
 from evproto.gateway.nats_sink import NatsSink
-from evproto.gateway.outbox import DeliverySettings, Outbox
+from evproto.gateway.outbox import DeliverySettings, Outbox, Retention
 from evproto.gateway.sink import SinkError, SinkUnavailableError
 from evproto.gateway.tokens import hash_of
 from gateway.live import PILE, serving
-from gateway.outbox_helpers import event, run
+from gateway.outbox_helpers import Memory, event, run
 
 READER = "a-token-that-may-read-and-no-more"
 COMMANDER = "a-token-that-may-command-piles"
@@ -192,6 +192,32 @@ def test_numbers_without_end_are_no_settings(variable: str, text: str) -> None:
 def test_a_file_cannot_have_them_either(value: float) -> None:
     with pytest.raises(ConfigError, match="keep-records"):
         load(Layer({"outbox.keep-records": value}, {}))
+
+
+@pytest.mark.parametrize("ever", [1e18, math.inf])
+def test_an_outbox_that_keeps_for_ever_keeps_house(tmp_path: Path, ever: float) -> None:
+    async def keep() -> None:
+        for_ever = Retention(records=ever, keys=ever, messages=ever)
+        async with await Outbox.open(tmp_path / "outbox.db", retention=for_ever) as outbox:
+            stored = await outbox.put(event(kind="message"))
+            await outbox.keep_house()
+            sink = Memory()
+            await outbox.deliver(sink)
+            await outbox.drained()
+            assert sink.ids() == [stored.id]
+
+    run(keep())
+
+
+def test_a_message_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
+    async def run() -> None:
+        with pytest.raises(ConfigError, match=r"forward\.leave-out.*hartbeat_request.*'heartbeat_request'"):
+            async with serving(tmp_path, forward__leave_out=["hartbeat_request"]):
+                pass
+        async with serving(tmp_path, forward__leave_out=["heartbeat_request", "unknown", "encrypted"]):
+            pass
+
+    asyncio.run(run())
 
 
 def test_the_version_of_a_pile_is_found_whatever_the_case_of_its_number(tmp_path: Path) -> None:

@@ -470,9 +470,9 @@ class Outbox:
             pruned = await self._writer.submit(
                 partial(
                     Store.prune,
-                    records_before=int((now - keep.records) * 1000),
-                    keys_before=int((now - keep.keys) * 1000),
-                    expired_before=int((now - keep.messages) * 1000),
+                    records_before=_before(now, keep.records),
+                    keys_before=_before(now, keep.keys),
+                    expired_before=_before(now, keep.messages),
                     keep_messages=keep.message_limit,
                     limit=ROUND,
                 ),
@@ -506,6 +506,11 @@ class Outbox:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _before(now: float, keep: float) -> int:
+    """In milliseconds since 1970, before when things are kept no more; far beyond 1970 for ever."""
+    return int((now - min(keep, 1e12)) * 1000)
 
 
 class _Outcome:

@@ -43,7 +43,7 @@ from evproto.gateway.outbox import Outbox
 from evproto.gateway.ykc_events import connection_event, message_event, name_of
 from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
-from evproto.gateway.ykc_setup import command_type, read_billing_model, ssl_context
+from evproto.gateway.ykc_setup import check_left_out, command_type, read_billing_model, ssl_context
 from evproto.gateway.ykc_shown import (
     Connection,
     FrameSighting,
@@ -108,6 +108,7 @@ class YkcAdapter:
         self._metrics = metrics
         self._forwarding = forwarding
         self._left_out = frozenset(config.forward.leave_out)
+        check_left_out(config.forward.leave_out)
         self._clock = clock
         self._piles = KnownPiles(limit=2 * config.ykc.max_connections, frames_kept=config.http.frames_kept)
         self._codecs: dict[str, Codec] = {}

@@ -57,6 +57,7 @@ class PicowsLink(WSListener, Link):
         self._socket: Any = None
         self._tcp: asyncio.Transport = None  # type: ignore[assignment]
         self._ended = False
+        self._ending: Ending | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cut: asyncio.TimerHandle | None = None
         self._parts: list[bytes] | None = None
@@ -122,7 +123,12 @@ class PicowsLink(WSListener, Link):
         self._tcp.set_write_buffer_limits(high=self._options.write_limit)
         accept, self._accept = self._accept, None
         assert accept is not None
-        self.receiver = accept.receiver(self)
+        receiver = accept.receiver(self)
+        if self._ending is not None:
+            # Making it has closed the link.
+            receiver.ended(self._ending)
+        else:
+            self.receiver = receiver
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -140,9 +146,12 @@ class PicowsLink(WSListener, Link):
                 self._fail(1002, "a continuation of nothing")
                 return
             data = frame.get_payload_as_bytes()
-            parts.append(data)
+            if data:
+                # Empty ones are legal in any number.
+                parts.append(data)
             self._size += len(data)
             if self._size > self._options.max_size:
+                self._parts = None
                 self._fail(1009, f"the message exceeds {self._options.max_size} bytes")
                 return
             if not frame.fin:
@@ -221,6 +230,7 @@ class PicowsLink(WSListener, Link):
         if self._ended:
             return
         self._ended = True
+        self._ending = ending
         self._waiting.clear()
         receiver, self.receiver = self.receiver, None
         if receiver is not None:

@@ -372,16 +372,15 @@ class Server(Endpoint[Station]):
     async def _make_room(self, identity: Identity) -> Refuse | None:
         """Deal with a connection that this identity has already."""
         policy = self.settings.duplicates
-        old = self._stations.get(identity)
-        if old is None:
-            return None
-        if policy == "oldest":
-            return Refuse(409, "This charger is connected already.\n")
-        alive = await old.probe(self.settings.probe_timeout)
-        if alive and policy == "alive":
-            return Refuse(409, "This charger is connected already, and alive.\n")
-        if old.ending is None:
-            self._replace(old, alive)
+        # Again after each probe: another one may have come meanwhile.
+        while (old := self._stations.get(identity)) is not None:
+            if policy == "oldest":
+                return Refuse(409, "This charger is connected already.\n")
+            alive = await old.probe(self.settings.probe_timeout)
+            if alive and policy == "alive":
+                return Refuse(409, "This charger is connected already, and alive.\n")
+            if old.ending is None:
+                self._replace(old, alive)
         return None
 
     def _replace(self, old: Station, alive: bool) -> None:

@@ -27,7 +27,7 @@ from evproto.aio.ocpp.offline import MemoryStore, SqliteStore, Store
 from evproto.aio.ocpp.peer import InvalidAnswerError
 from evproto.aio.ocpp.settings import StationSettings
 from evproto.aio.ocpp.upstream import Upstream
-from evproto.aio.ocpp.websockets_client import connect
+from evproto.aio.ocpp.websockets_client import check_uri, connect
 from evproto.errors import (
     CallEndedError,
     CallRefusedError,
@@ -35,6 +35,7 @@ from evproto.errors import (
     ConnectionLostError,
     EncodeError,
     EvprotoError,
+    QueueFullError,
     SessionClosedError,
     SessionError,
 )
@@ -103,6 +104,9 @@ class ChargingStation(Endpoint[Upstream]):
             None: the connection is given up then.
         settings: see :class:`StationSettings`.
         random: random numbers for the back-off, 0 <= number < 1.
+
+    Raises:
+        ValueError: ``url`` is none of ``ws`` or ``wss``.
     """
 
     _codecs: tuple[Codec, ...] = (v21.codec, v201.codec)
@@ -127,6 +131,7 @@ class ChargingStation(Endpoint[Upstream]):
         super().__init__((codec.dialect for codec in spoken), Sender.STATION)
         self.identity = identity
         self.url = f"{url.rstrip('/')}/{quote(identity, safe='')}"
+        check_uri(self.url)
         self.settings = settings or StationSettings()
         self.upstream: Upstream | None = None
         """The connection; None while there is none."""
@@ -179,6 +184,7 @@ class ChargingStation(Endpoint[Upstream]):
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
+        self._tell_news()
         if self.upstream is not None:
             link = self.upstream.link
             self.upstream.close(1000, "the station is going away")
@@ -241,7 +247,9 @@ class ChargingStation(Endpoint[Upstream]):
             ValueError: the document does not have it kept; use :meth:`call`.
             InvalidMessageError: it breaks its schema.
             StoreError: it could not be kept.
+            SessionClosedError: the station was closed.
         """
+        self._check_not_closed()
         codec = self._codec_of(request)
         version = codec.dialect.name
         retention = retention or _RULES.get(version, _RULES["ntxcp1.0"])[1](request)
@@ -249,6 +257,7 @@ class ChargingStation(Endpoint[Upstream]):
             raise ValueError(f"{request.action_name} is not kept by {version}; call() sends it")
         frame = codec.encode(Call(unique_id="0", payload=request))
         key = await self.store.put(version, frame, retention)
+        self._check_not_closed()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         delivery = Delivery(key, request, future)
         self._kept[key] = version, frame
@@ -297,6 +306,10 @@ class ChargingStation(Endpoint[Upstream]):
             await self._news.wait()
         assert self.upstream is not None
         return self.upstream
+
+    def _check_not_closed(self) -> None:
+        if self._closed:
+            raise SessionClosedError("the station was closed")
 
     def _tell_news(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -436,10 +449,13 @@ class ChargingStation(Endpoint[Upstream]):
             logger.info("%s: BootNotification failed: %s", self.identity, error)
             gate.failed(asyncio.get_running_loop().time())
             return
-        answer: Any = response
-        gate.answered(answer.status, answer.interval, asyncio.get_running_loop().time())
-        upstream.gate_moved()
         self.peer_booted(upstream, request, response)
+
+    def boot_answered(self, upstream: Upstream, answer: Any) -> None:
+        """A BootNotification was answered, whoever sent it."""
+        assert upstream.gate is not None
+        upstream.gate.answered(answer.status, answer.interval, asyncio.get_running_loop().time())
+        upstream.gate_moved()
         self.wake()
         self._tell_news()
 
@@ -514,6 +530,10 @@ class ChargingStation(Endpoint[Upstream]):
                 outcome, error = await self._try(upstream, key)
             finally:
                 message = queue.ended(outcome, clock())
+            if isinstance(error, QueueFullError):
+                # The calls of the application come first; one of them must end before this can go.
+                await self._sleep_until(upstream, clock() + 0.5)
+                continue
             if message is not None:
                 if error is not None and not isinstance(outcome, ConnectionLost):
                     logger.warning(
@@ -535,7 +555,11 @@ class ChargingStation(Endpoint[Upstream]):
             decoded = upstream.codec.decode(frame, mode="lenient")
             payload = decoded.payload  # type: ignore[union-attr]
             if self._amend is not None:
-                payload = self._amend(payload)
+                try:
+                    payload = self._amend(payload)
+                except Exception as unamendable:
+                    logger.exception("%s: the message %d cannot be amended", self.identity, key)
+                    return CallError(unique_id="", error_code="InternalError"), unamendable
             call = Call(unique_id=upstream.new_id(), payload=payload)
             return await upstream.exchange(call), None
         except CallRefusedError as refused:

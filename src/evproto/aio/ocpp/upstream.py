@@ -53,7 +53,17 @@ class Upstream(Peer):
             NotAcceptedError: before it is accepted, a station may send little else than BootNotification.
         """
         self._pass_gate(call.action)
-        return await super().exchange(call, timeout=timeout, total=total)
+        gate = self.gate
+        if gate is None or call.action != gate.rules.boot:
+            return await super().exchange(call, timeout=timeout, total=total)
+        try:
+            result = await super().exchange(call, timeout=timeout, total=total)
+        except Exception:
+            gate.failed(self._clock())
+            self.endpoint.wake()
+            raise
+        self.endpoint.boot_answered(self, result.payload)
+        return result
 
     def send(self, notification: Notification | Send[Any]) -> None:
         """As :meth:`Peer.send`; raises NotAcceptedError as well."""

@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 from evproto.aio.ocpp.link import HandshakeError, Link, LinkOptions, Receiver
 from evproto.aio.ocpp.websockets_link import WebSocketsLink, quiet
 
-__all__ = ["ClientLink", "connect"]
+__all__ = ["ClientLink", "check_uri", "connect"]
 
 _CLIENT_DEFLATE = ClientPerMessageDeflateFactory(
     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
@@ -62,7 +62,7 @@ class ClientLink(WebSocketsLink):
             self.subprotocol = self._protocol.subprotocol
             self.deflate = bool(self._protocol.extensions)
             # At once: the first message may have come with the answer.
-            self.receiver = self._make_receiver(self)
+            self._report_to(self._make_receiver(self))
             self.opened.set_result(None)
 
     def _check_refused(self) -> None:
@@ -87,6 +87,14 @@ def _refusal(error: Exception) -> HandshakeError:
         after = float(response.headers.get("Retry-After", ""))
     said = response.reason_phrase
     return HandshakeError(f"the server answered {response.status_code} {said}", response.status_code, after)
+
+
+def check_uri(uri: str) -> None:
+    """Raises ValueError for what is none of ``ws`` or ``wss``."""
+    try:
+        parse_uri(uri)
+    except InvalidURI as error:
+        raise ValueError(str(error)) from None
 
 
 async def connect(

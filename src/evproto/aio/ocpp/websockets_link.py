@@ -64,6 +64,7 @@ class WebSocketsLink(asyncio.Protocol, Link):
         "_closed",
         "_cut",
         "_ended",
+        "_ending",
         "_more_scheduled",
         "_options",
         "_parts",
@@ -86,6 +87,7 @@ class WebSocketsLink(asyncio.Protocol, Link):
         self._paused = False
         self._parts: list[bytes] | None = None
         self._ended = False
+        self._ending: Ending | None = None
         self._closed: asyncio.Future[None] | None = None
         self._cut: asyncio.TimerHandle | None = None
         self.receiver: Receiver | None = None
@@ -224,7 +226,9 @@ class WebSocketsLink(asyncio.Protocol, Link):
                 self._parts = [bytes(event.data)]
         elif opcode is Opcode.CONT:
             if self._parts is not None:
-                self._parts.append(bytes(event.data))
+                if event.data:
+                    # Empty ones are legal in any number.
+                    self._parts.append(bytes(event.data))
                 if event.fin:
                     whole, self._parts = b"".join(self._parts), None
                     self._deliver(whole)
@@ -274,10 +278,18 @@ class WebSocketsLink(asyncio.Protocol, Link):
         if self._cut is None and self._transport is not None:
             self._cut = cut_later(self._transport, self._options.close_timeout)
 
+    def _report_to(self, receiver: Receiver) -> None:
+        """Have a receiver that was just made; it is told at once if making it has closed the link."""
+        if self._ending is not None:
+            receiver.ended(self._ending)
+        else:
+            self.receiver = receiver
+
     def _end(self, ending: Ending) -> None:
         if self._ended:
             return
         self._ended = True
+        self._ending = ending
         self._backlog = b""
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
@@ -363,6 +375,7 @@ class ServerLink(WebSocketsLink):
         super()._feed(data)
         if protocol.handshake_exc is not None and self._admission is None and self.receiver is None:
             # Not HTTP at all.
+            self._head = None
             self._cut_soon()
 
     def _take(self, event: Any) -> None:
@@ -392,6 +405,7 @@ class ServerLink(WebSocketsLink):
             for name, value in verdict.headers:
                 response.headers[name] = value
         if not isinstance(verdict, Accept):
+            self._head = None
             protocol.send_response(response)
             self._flush()
             self._cut_soon()
@@ -402,7 +416,8 @@ class ServerLink(WebSocketsLink):
         if self._hand_over is not None and not protocol.extensions and not self._held:
             head, self._head = self._head, None
             assert head is not None
-            if self._hand_over(self, verdict, head):
+            # With what came behind the request and was not looked at yet.
+            if self._hand_over(self, verdict, head + self._backlog):
                 self._forget()
                 return
         self._head = None
@@ -425,7 +440,7 @@ class ServerLink(WebSocketsLink):
         self._admission = None
         self.subprotocol = verdict.subprotocol
         self.deflate = bool(self._protocol.extensions)
-        self.receiver = verdict.receiver(self)
+        self._report_to(verdict.receiver(self))
         held, self._held = self._held, []
         for event in held:
             self._take(event)
@@ -450,6 +465,9 @@ class ServerLink(WebSocketsLink):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._admission is not None:
+            # Nobody waits for the verdict any more.
+            self._admission.cancel()
         self._forget()
 
 

@@ -162,6 +162,7 @@ class NatsSink:
     async def deliver(self, events: Sequence[Event]) -> None:
         """Publish events, in order; see :class:`evproto.gateway.sink.Sink`."""
         client = await self._connected()
+        connection = client.stats["reconnects"]
         arrived = sent = 0
         try:
             for event in events:
@@ -169,7 +170,7 @@ class NatsSink:
                 if message is not None and event.is_record and self._jetstream is not None:
                     if arrived < sent:
                         # Plain messages before it: on the same connection, so before it at the server too.
-                        await client.flush(timeout=self._whole_timeout())
+                        await self._settle(client, connection)
                         arrived = sent
                     await self._store(self._jetstream, message, event)
                     arrived = sent = sent + 1
@@ -178,7 +179,7 @@ class NatsSink:
                     await client.publish(message.subject, message.payload, headers=_headers(message, event))
                 sent += 1
             if arrived < sent:
-                await client.flush(timeout=self._whole_timeout())
+                await self._settle(client, connection)
         except nats.errors.MaxPayloadError as error:
             # The event after those that were sent is too large, but those may not have arrived.
             if arrived == sent:
@@ -201,6 +202,17 @@ class NatsSink:
             if client is not None:
                 with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                     await client.close()
+
+    async def _settle(self, client: Client, connection: int) -> None:
+        """Wait until the server has seen what was published on this connection.
+
+        The client writes a PING at once, but other commands a moment later:
+        only the second PING is sure to come after them.
+        """
+        await client.flush(timeout=self._whole_timeout())
+        await client.flush(timeout=self._whole_timeout())
+        if client.stats["reconnects"] != connection:
+            raise SinkError("the connection was lost, and with it perhaps what was published on it")
 
     def _whole_timeout(self) -> int:
         # The client asks for a whole number.

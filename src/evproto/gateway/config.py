@@ -47,7 +47,17 @@ __all__ = [
 
 _PREFIX: Final = "EVPROTO_"
 _NOT_OURS: Final = frozenset(
-    {"EVPROTO_PURE", "EVPROTO_NO_EXTENSIONS", "EVPROTO_REQUIRE_EXTENSIONS", "EVPROTO_REQUIRE_FOREIGN"}
+    {
+        "EVPROTO_BODIES",
+        "EVPROTO_INSTANCES",
+        "EVPROTO_KILLS",
+        "EVPROTO_NO_EXTENSIONS",
+        "EVPROTO_PURE",
+        "EVPROTO_REQUIRE_EXTENSIONS",
+        "EVPROTO_REQUIRE_FOREIGN",
+        "EVPROTO_SERVER_KILLS",
+        "EVPROTO_UPDATE_GOLDEN",
+    }
 )
 """Variables that mean something to the library, its build or its tests."""
 

@@ -247,11 +247,11 @@ def test_a_sink_that_is_not_there_kills_nothing_and_is_tried_by_one_at_a_time(tm
             calls += 1
             if not down:
                 return
-            at_once += 1
-            if calls > 8:  # those of the beginning do not know yet
-                most = max(most, at_once)
+            later = calls > 8  # those of the beginning do not know yet
+            at_once += later
+            most = max(most, at_once)
             await asyncio.sleep(0.001)
-            at_once -= 1
+            at_once -= later
             raise SinkUnavailableError("refused the connection")
 
         async with await Outbox.open(tmp_path / "o.db") as outbox:

@@ -135,6 +135,8 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[Running]:
         "http.port": 0,
         "outbox.data": str(folder / "data"),
         "ykc.time-sync": False,
+        "websocket.host": "127.0.0.1",
+        "websocket.port": 0,
         "server.drain-timeout": 20.0,
     }
     for name, value in settings.items():

@@ -1,8 +1,9 @@
 """What the server asks of a protocol: its chargers, and its commands.
 
-REST, audit log, metrics and page know protocols by this alone. An adapter
-listens for its chargers, hands what they say to the outbox as events, and
-carries commands out.
+REST, audit log, metrics, page and cluster know protocols by this alone. A
+:class:`Side` listens for chargers, hands what they say to the outbox as events,
+and has an :class:`Adapter` for each protocol that it speaks, or each version
+with messages of its own. An adapter shows chargers and carries commands out.
 """
 
 from __future__ import annotations
@@ -25,13 +26,29 @@ __all__ = [
     "EndingState",
     "Glance",
     "InvalidCommandError",
+    "ListenError",
     "Outlet",
     "Prepared",
+    "Presence",
+    "Side",
     "Sighting",
+    "Tap",
     "UnknownChargerError",
+    "Verb",
 ]
 
 EndingState = Literal["sent", "accepted", "rejected", "timeout", "disconnected"]
+
+Verb = Literal["start", "stop", "reboot"]
+"""What chargers of all protocols can be told, as far as theirs has it."""
+
+Tap = Callable[[str, str, bool, bytes, float], None]
+"""Is told of a frame as it is on the wire, nothing hidden: protocol with version, charger (or, while
+nobody knows whose it is, the address), whether it was received, bytes, seconds since 1970."""
+
+
+class ListenError(EvprotoError):
+    """An address to listen on cannot be had; begins with the setting."""
 
 
 class CommandError(EvprotoError):
@@ -123,6 +140,10 @@ class Outlet(msgspec.Struct, frozen=True, kw_only=True):
     """In per cent."""
     energy: float | None = None
     """Of what is being charged, or was last, in kWh."""
+    transaction: str | None = None
+    """The transaction that is going on, as the protocol numbers it."""
+    started: dt.datetime | None = None
+    """When it began."""
     at: dt.datetime | None = None
     """When the charger said so."""
 
@@ -142,6 +163,8 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     seen: dt.datetime | None = None
     reason: str = ""
     """Why it is offline."""
+    node: str = ""
+    """The node that it is connected to, where there are several."""
     outlets: tuple[Outlet, ...] = ()
 
 
@@ -168,12 +191,12 @@ class Adapter(Protocol):
 
     @property
     def protocol(self) -> str:
-        """Its name, as in ``ykc``."""
+        """Its name, as in ``ykc`` or ``ocpp2.0.1``."""
         ...
 
     @property
     def collection(self) -> str:
-        """What its chargers are called in URLs, as in ``piles``."""
+        """What its chargers are called in URLs, as in ``piles`` or ``ocpp2.0.1``."""
         ...
 
     @property
@@ -210,8 +233,38 @@ class Adapter(Protocol):
         """
         ...
 
+    def spelled(self, identity: str) -> str:
+        """An identity as it is kept, of any spelling that means the same."""
+        ...
+
+    def translate(self, identity: str, verb: Verb, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The command, by name and fields, that a verb is for a charger.
+
+        The members of the body are ``connector`` (name of an outlet), ``token`` (who
+        charges), ``transaction`` and ``immediate``; what is not needed may be missing,
+        and what can be known is filled in.
+
+        Raises:
+            InvalidCommandError: the protocol has no such command, or something is missing or unknown.
+        """
+        ...
+
+    def check(self, identity: str, command: str, body: Any, *, version: str = "") -> Prepared:
+        """A command whose body is right, for a charger that need not be here; its ``payload`` is None.
+
+        Args:
+            identity: the charger.
+            command: the command's name.
+            body: its fields.
+            version: what the charger speaks, where it is connected to another node.
+
+        Raises:
+            InvalidCommandError: as it says.
+        """
+        ...
+
     def prepare(self, identity: str, command: str, body: Any) -> Prepared:
-        """Check a command.
+        """Check a command, for a charger that is connected here.
 
         Raises:
             UnknownChargerError, ChargerOfflineError, InvalidCommandError: as they say.
@@ -247,4 +300,60 @@ class Adapter(Protocol):
 
     def watch(self, watcher: Callable[[Sighting], None]) -> Callable[[], None]:
         """Tell of every frame and connection from now on, as it happens; returns what ends it."""
+        ...
+
+    def tap(self, tap: Tap) -> Callable[[], None]:
+        """Hand on every frame from now on, both ways; returns what ends it."""
+        ...
+
+
+class Presence(Protocol):
+    """Is told which chargers are connected and served here."""
+
+    def came(self, adapter: Adapter, charger: str, connection: object, close: Callable[[str], None]) -> None:
+        """A charger came; ``close`` ends its connection, for a reason.
+
+        ``connection`` is what :meth:`went` will name: of two connections of a
+        charger the newer may come before the older goes.
+        """
+        ...
+
+    def went(self, adapter: Adapter, charger: str, connection: object) -> None:
+        """A connection that came has ended."""
+        ...
+
+
+class Side(Protocol):
+    """Listens for chargers of one or several protocols."""
+
+    @property
+    def adapters(self) -> Sequence[Adapter]:
+        """Of its protocols."""
+        ...
+
+    presence: Presence | None
+    """Whom to tell of chargers that come and go."""
+
+    async def start(self) -> Mapping[str, str]:
+        """Listen; returns where, for the log: name, as in ``piles``, and address with port.
+
+        Raises:
+            ListenError: an address cannot be had.
+        """
+        ...
+
+    def stop_listening(self) -> None:
+        """Take no more connections."""
+        ...
+
+    async def close(self, drain: float) -> None:
+        """Stop listening, finish what is being handled for ``drain`` seconds, and disconnect."""
+        ...
+
+    def online(self) -> Mapping[str, int]:
+        """How many chargers are connected and served, by protocol."""
+        ...
+
+    def connections(self) -> int:
+        """How many connections there are."""
         ...

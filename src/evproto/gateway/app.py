@@ -18,6 +18,7 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from evproto.errors import EvprotoError
+from evproto.gateway.adapter import Adapter, ListenError, Side
 from evproto.gateway.audit import Audit, AuditError
 from evproto.gateway.commands import Command, CommandDesk
 from evproto.gateway.config import Config, ConfigError, describe, is_public
@@ -54,18 +55,20 @@ class Server:
     Attributes:
         tcp_port: where piles connect.
         http_port: where the API is.
+        ports: where chargers connect, by what the log calls it.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.tcp_port = 0
         self.http_port = 0
+        self.ports: dict[str, int] = {}
         self.metrics = Metrics()
         self.stopping = False
         self._outbox: Outbox | None = None
         self._audit: Audit | None = None
         self._desk: CommandDesk | None = None
-        self._adapter: YkcAdapter | None = None
+        self._sides: list[Side] = []
         self._api: Api | None = None
         self._page: Page | None = None
         self._http: _Http | None = None
@@ -79,10 +82,19 @@ class Server:
         return self._outbox
 
     @property
+    def sides(self) -> Sequence[Side]:
+        """What listens for chargers, in a started server."""
+        return tuple(self._sides)
+
+    @property
+    def adapters(self) -> Sequence[Adapter]:
+        """The protocols of a started server."""
+        return tuple(adapter for side in self._sides for adapter in side.adapters)
+
+    @property
     def adapter(self) -> YkcAdapter:
-        """The piles of a started server."""
-        assert self._adapter is not None
-        return self._adapter
+        """The piles of a started server that serves YKC."""
+        return next(side for side in self._sides if isinstance(side, YkcAdapter))
 
     @property
     def desk(self) -> CommandDesk:
@@ -123,34 +135,39 @@ class Server:
             raise StartError(str(error)) from error
         self.metrics.watch_outbox(self._outbox.counts)
         self._desk = CommandDesk(self._audit, on_end=self._count_command)
-        self._adapter = adapter = YkcAdapter(
-            config, self._outbox, self.metrics, forwarding=config.forward.to != "none"
+        self._sides = self._make_sides()
+        self.metrics.watch(
+            "evproto_chargers_online",
+            "Chargers that are connected and served",
+            lambda: float(sum(sum(side.online().values()) for side in self._sides)),
         )
         self.metrics.watch(
-            "evproto_chargers_online", "Chargers that are connected and served", adapter.online
+            "evproto_connections",
+            "Connections of chargers",
+            lambda: float(sum(side.connections() for side in self._sides)),
         )
-        self.metrics.watch("evproto_connections", "Connections of chargers", adapter.connections)
         self.metrics.watch("evproto_commands_pending", "Commands under way", lambda: float(self.desk.pending))
         # Said now, with the setting: the HTTP server would only end.
         ssl_context(config.http, "http")
         await self._forward()
         http = _listen(config.http.host, config.http.port)
+        listening: dict[str, str] = {}
         try:
-            await adapter.start()
-        except OSError as error:
+            for side in self._sides:
+                listening |= await side.start()
+        except ListenError as error:
             http.close()
-            raise StartError(
-                f"ykc.tcp-port: cannot listen on {config.ykc.host}:{config.ykc.tcp_port}: "
-                f"{error.strerror or error}"
-            ) from error
-        self.tcp_port = adapter.port
+            raise StartError(str(error)) from error
+        for name, where in listening.items():
+            self.ports[name] = int(where.rpartition(":")[2])
+        self.tcp_port = self.ports.get("piles", 0)
         await self._serve_http(http)
         self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping")
         scheme = "http" if config.http.tls_cert is None else "https"
         logger.info(
             "serving",
             extra=data(
-                piles=f"{config.ykc.host}:{self.tcp_port}",
+                **listening,
                 api=f"{scheme}://{config.http.host}:{self.http_port}",
                 tcp_port=self.tcp_port,
                 http_port=self.http_port,
@@ -159,6 +176,16 @@ class Server:
                 data=str(directory),
             ),
         )
+
+    def _make_sides(self) -> list[Side]:
+        """What listens for chargers, by the settings."""
+        assert self._outbox is not None
+        config = self.config
+        forwarding = config.forward.to != "none"
+        sides: list[Side] = []
+        if config.ykc.enabled:
+            sides.append(YkcAdapter(config, self._outbox, self.metrics, forwarding=forwarding))
+        return sides
 
     async def _forward(self) -> None:
         """Begin to deliver; what waited for a receiver that is configured no more goes to the new one."""
@@ -180,12 +207,11 @@ class Server:
         assert self._outbox is not None
         assert self._audit is not None
         assert self._desk is not None
-        assert self._adapter is not None
         entries = [(token.name, token.sha256, token.scope) for token in config.http.tokens]
         if config.http.token:
             entries.append(("environment", hash_of(config.http.token), "command"))
         self._api = api = Api(
-            [self._adapter],
+            self.adapters,
             desk=self._desk,
             audit=self._audit,
             outbox=self._outbox,
@@ -195,7 +221,7 @@ class Server:
             local=not is_public(config.http.host),
             readiness=self._problems,
         )
-        more = dropin_routes(api, self._adapter, config.drop_in.trusted) if config.drop_in.enabled else []
+        more = dropin_routes(api, self.adapter, config.drop_in.trusted) if config.drop_in.enabled else []
         api.openapi = openapi(api, version=_version())
         self._http = _Http(
             uvicorn.Config(
@@ -267,8 +293,8 @@ class Server:
         self.stopping = True
         if self._api is not None:
             self._api.draining = True
-        if self._adapter is not None:
-            self._adapter.stop_listening()
+        for side in self._sides:
+            side.stop_listening()
         if self._desk is not None:
             if self._desk.pending:
                 logger.info("stopping: %d commands are under way", self._desk.pending)
@@ -276,8 +302,7 @@ class Server:
                 async with asyncio.timeout(left()):
                     await self._desk.drain()
             await self._desk.close()
-        if self._adapter is not None:
-            await self._adapter.close(left())
+        await asyncio.gather(*(side.close(left()) for side in self._sides))
         if self._outbox is not None:
             try:
                 async with asyncio.timeout(left()):
@@ -294,8 +319,7 @@ class Server:
             self._housekeeper.cancel()
         if self._desk is not None:
             await self._desk.close()
-        if self._adapter is not None:
-            await self._adapter.close(0.0)
+        await asyncio.gather(*(side.close(0.0) for side in self._sides), return_exceptions=True)
         if self._page is not None:
             # Streams end by themselves never.
             self._page.close()
@@ -307,7 +331,8 @@ class Server:
             await self._audit.close()
         if self._outbox is not None:
             await self._outbox.close()
-        self._housekeeper = self._desk = self._adapter = None
+        self._housekeeper = self._desk = None
+        self._sides = []
         self._page = self._http = self._http_task = self._audit = self._outbox = None
 
 

@@ -15,7 +15,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -23,8 +23,28 @@ import msgspec
 from msgspec import Meta
 
 from evproto.errors import EvprotoError
+from evproto.gateway.sections import (
+    AdmissionConfig,
+    CaptureConfig,
+    ClusterConfig,
+    Config,
+    DropInConfig,
+    ForwardConfig,
+    HttpConfig,
+    LogConfig,
+    NtxcpConfig,
+    OcppConfig,
+    OutboxConfig,
+    ServerConfig,
+    TokenConfig,
+    WebSocketConfig,
+    YkcConfig,
+)
 
 __all__ = [
+    "AdmissionConfig",
+    "CaptureConfig",
+    "ClusterConfig",
     "Config",
     "ConfigError",
     "DropInConfig",
@@ -32,10 +52,13 @@ __all__ = [
     "HttpConfig",
     "Layer",
     "LogConfig",
+    "NtxcpConfig",
+    "OcppConfig",
     "OutboxConfig",
     "ServerConfig",
     "Setting",
     "TokenConfig",
+    "WebSocketConfig",
     "YkcConfig",
     "describe",
     "environment_layer",
@@ -61,10 +84,6 @@ _NOT_OURS: Final = frozenset(
 )
 """Variables that mean something to the library, its build or its tests."""
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-
 
 class ConfigError(EvprotoError):
     """Settings that cannot be used.
@@ -76,202 +95,6 @@ class ConfigError(EvprotoError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    pass
-
-
-class YkcConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[ykc]``: the port that piles connect to, and what they are answered without being asked for."""
-
-    host: Annotated[str, Meta(description="address that piles connect to")] = "0.0.0.0"
-    tcp_port: Annotated[Port, Meta(description="port that piles connect to; 0: any free one")] = 27600
-    auto_login: Annotated[
-        bool | None, Meta(description="accept logins (0x01); default: yes, in drop-in mode no")
-    ] = None
-    auto_heartbeat: Annotated[bool, Meta(description="answer heartbeats (0x03); default: yes")] = True
-    auto_billing_model: Annotated[
-        bool | None,
-        Meta(
-            description="answer 0x05 and, with a billing-model file, 0x09; default: yes, in drop-in mode no"
-        ),
-    ] = None
-    auto_record_confirm: Annotated[
-        bool | None,
-        Meta(description="confirm records (0x40) once they are safe; default: yes, in drop-in mode no"),
-    ] = None
-    auto_start: Annotated[
-        bool, Meta(description="let everybody charge who asks a pile to (0x31, 0xA1): for trying out")
-    ] = False
-    start_balance: Annotated[
-        Annotated[float, Meta(ge=0, le=42949672.95)], Meta(description="the balance they have then, in CNY")
-    ] = 100.0
-    confirm: Annotated[
-        Literal["stored", "delivered"],
-        Meta(description="when a record is safe: on this disk, or taken by the receivers of events"),
-    ] = "stored"
-    billing_model: Annotated[
-        Path | None, Meta(description="JSON file with the fields of a billing model, as in 0x0A")
-    ] = None
-    time_sync: Annotated[bool, Meta(description="set the clocks of piles after login, and daily")] = True
-    allow: Annotated[tuple[str, ...] | None, Meta(description="the piles that may log in; default: all")] = (
-        None
-    )
-    version: Annotated[
-        Literal["1.5", "1.6", "1.7"] | None, Meta(description="speak this version, whatever the login says")
-    ] = None
-    versions: Annotated[
-        dict[str, Literal["1.5", "1.6", "1.7"]], Meta(description="version by pile, where the login is wrong")
-    ] = {}
-    checksum: Annotated[
-        Literal["strict", "either"], Meta(description="either: also checksums with their bytes exchanged")
-    ] = "strict"
-    duplicate: Annotated[
-        Literal["probe", "newest", "refuse"],
-        Meta(description="a second connection of a pile: probe asks the first if it lives, newest ends it"),
-    ] = "probe"
-    answer_timeout: Annotated[Seconds, Meta(description="how long a pile has to answer a command")] = 30.0
-    login_timeout: Annotated[Seconds, Meta(description="how long a connection has to log in")] = 30.0
-    heartbeat_interval: Annotated[Seconds, Meta(description="between heartbeats; three missed: offline")] = (
-        10.0
-    )
-    max_connections: Annotated[Count, Meta(description="most connections at a time")] = 20_000
-    max_connections_per_address: Annotated[
-        Annotated[int, Meta(ge=0)], Meta(description="most connections from one address; 0: no limit")
-    ] = 2000
-    max_frames_per_second: Annotated[Count, Meta(description="most frames a second of one pile")] = 200
-    tls_cert: Annotated[Path | None, Meta(description="certificate chain (PEM): piles speak TLS")] = None
-    tls_key: Annotated[Path | None, Meta(description="its private key (PEM)")] = None
-
-
-class TokenConfig(_Section, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
-    """``[[http.tokens]]``: somebody who may use the API. The token itself is nowhere."""
-
-    name: Annotated[str, Meta(min_length=1, description="who has it; stands in the audit log")]
-    sha256: Annotated[
-        str, Meta(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the token: evproto serve token")
-    ]
-    scope: Annotated[
-        Literal["read", "command"],
-        Meta(description="read: look at everything; command: also tell piles what to do"),
-    ] = "command"
-
-
-class HttpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[http]``: the REST API."""
-
-    host: Annotated[str, Meta(description="address of the REST API")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="port of the REST API; 0: any free one")] = 9556
-    token: Annotated[
-        Annotated[str, Meta(min_length=16)] | None,
-        Meta(description="a token in clear, for the environment: EVPROTO_HTTP_TOKEN"),
-    ] = None
-    tokens: Annotated[tuple[TokenConfig, ...], Meta(description="who may use the API")] = ()
-    tls_cert: Annotated[Path | None, Meta(description="certificate chain (PEM): the API speaks HTTPS")] = None
-    tls_key: Annotated[Path | None, Meta(description="its private key (PEM)")] = None
-    max_body: Annotated[Count, Meta(description="most bytes of a request body")] = 65536
-    frames_kept: Annotated[Annotated[int, Meta(ge=0)], Meta(description="recent frames kept per charger")] = (
-        32
-    )
-    page: Annotated[
-        Literal["auto", "open", "token", "off"],
-        Meta(
-            description="who may look at the page without a token: auto (who is on this machine, if the API "
-            "is there only), open (everybody), token (nobody); off: there is no page"
-        ),
-    ] = "auto"
-
-
-class ForwardConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[forward]``: where events go."""
-
-    to: Annotated[Literal["none", "http", "nats"], Meta(description="how events are forwarded")] = "none"
-    servers: Annotated[
-        tuple[str, ...],
-        Meta(description="URLs, the first that works is used: http://host/path, nats://host:4222"),
-    ] = ()
-    username: Annotated[str, Meta(description="for the servers")] = ""
-    password: Annotated[str, Meta(description="for the servers")] = ""
-    timeout: Annotated[Seconds, Meta(description="how long a server has to take an event")] = 10.0
-    jetstream: Annotated[
-        bool | None,
-        Meta(
-            description="records through JetStream; default: yes, unless the back end confirms records itself"
-        ),
-    ] = None
-    stream: Annotated[str, Meta(description="name of the JetStream stream")] = "EVPROTO"
-    duplicate_window: Annotated[
-        Seconds, Meta(description="how long JetStream remembers ids; longer than any outage")
-    ] = 86400.0
-    leave_out: Annotated[
-        tuple[str, ...], Meta(description="messages that are not forwarded, as in heartbeat_request")
-    ] = ()
-
-
-class OutboxConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[outbox]``: the files in which events wait, and commands are written down."""
-
-    data: Annotated[Path, Meta(description="directory of the server's files")] = Path("evproto-data")
-    max_bytes: Annotated[
-        Count | None, Meta(description="most bytes of the outbox file; default: no limit")
-    ] = None
-    keep_records: Annotated[Seconds, Meta(description="how long delivered records are kept, in seconds")] = (
-        90 * 86400.0
-    )
-    expire_messages: Annotated[
-        Seconds, Meta(description="when undelivered events that are no records are given up, in seconds")
-    ] = 86400.0
-    keep_audit: Annotated[Seconds, Meta(description="how long the audit log goes back, in seconds")] = (
-        365 * 86400.0
-    )
-
-
-class DropInConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[drop-in]``: speak to a back end that was written for ykc-proxy-server."""
-
-    enabled: Annotated[
-        bool, Meta(description="take ykc-proxy-server's place: its routes, URLs, subjects and JSON")
-    ] = False
-    trusted: Annotated[
-        tuple[str, ...],
-        Meta(description="networks that use the /proxy routes without a token, as 10.0.0.0/8"),
-    ] = ()
-    vin: Annotated[
-        Literal["text", "hex"], Meta(description="hex: VINs as hex digits, as ykc-proxy-server sends them")
-    ] = "text"
-
-
-class LogConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[log]``: what is written to standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="debug: every frame, redacted")
-    ] = "info"
-    format: Annotated[
-        Literal["text", "json"], Meta(description="text: key=value; json: one object per line")
-    ] = "text"
-
-
-class ServerConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """``[server]``: the process."""
-
-    drain_timeout: Annotated[
-        Seconds, Meta(description="how long commands and events have to finish when the server stops")
-    ] = 20.0
-    uvloop: Annotated[bool | None, Meta(description="use uvloop; default: if it is installed")] = None
-
-
-class Config(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """All settings. ``auto_*`` and ``jetstream`` of a loaded one are never None."""
-
-    server: ServerConfig = ServerConfig()
-    ykc: YkcConfig = YkcConfig()
-    http: HttpConfig = HttpConfig()
-    forward: ForwardConfig = ForwardConfig()
-    outbox: OutboxConfig = OutboxConfig()
-    drop_in: DropInConfig = DropInConfig()
-    log: LogConfig = LogConfig()
 
 
 class Setting(NamedTuple):
@@ -507,10 +330,14 @@ def _resolved(config: Config) -> Config:
     """With the defaults that depend on other settings."""
     alone = not config.drop_in.enabled
     ykc = config.ykc
+    none_named = not any(part.enabled for part in (ykc, config.ocpp, config.ntxcp))
     return msgspec.structs.replace(
         config,
+        ocpp=msgspec.structs.replace(config.ocpp, enabled=bool(config.ocpp.enabled)),
+        ntxcp=msgspec.structs.replace(config.ntxcp, enabled=bool(config.ntxcp.enabled)),
         ykc=msgspec.structs.replace(
             ykc,
+            enabled=none_named if ykc.enabled is None else ykc.enabled,
             auto_login=alone if ykc.auto_login is None else ykc.auto_login,
             auto_billing_model=alone if ykc.auto_billing_model is None else ykc.auto_billing_model,
             auto_record_confirm=alone if ykc.auto_record_confirm is None else ykc.auto_record_confirm,
@@ -540,13 +367,16 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
         scheme, separator, rest = server.partition("://")
         if schemes and (not separator or scheme not in schemes or not rest):
             yield f"{at('forward.servers')}: {server!r} is no URL; write {schemes[0]}://{rest or server}"
-    if config.ykc.confirm == "delivered" and forward.to == "none":
-        yield (
-            f"{at('ykc.confirm')}: records can be confirmed when they are delivered "
-            "only if they are forwarded: set forward.to"
-        )
+    for key, confirm in (("ykc.confirm", config.ykc.confirm), ("ocpp.confirm", config.ocpp.confirm)):
+        if confirm == "delivered" and forward.to == "none":
+            yield (
+                f"{at(key)}: records can be confirmed when they are delivered "
+                "only if they are forwarded: set forward.to"
+            )
+    yield from _check_chargers(config, at)
     for name, cert, private in (
         ("ykc", config.ykc.tls_cert, config.ykc.tls_key),
+        ("websocket", config.websocket.tls_cert, config.websocket.tls_key),
         ("http", config.http.tls_cert, config.http.tls_key),
     ):
         if (cert is None) != (private is None):
@@ -558,6 +388,10 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
         ("http.tls-cert", config.http.tls_cert),
         ("http.tls-key", config.http.tls_key),
         ("ykc.billing-model", config.ykc.billing_model),
+        ("websocket.tls-cert", config.websocket.tls_cert),
+        ("websocket.tls-key", config.websocket.tls_key),
+        ("websocket.tls-client-ca", config.websocket.tls_client_ca),
+        ("admission.file", config.admission.file),
     ):
         if path is not None and not path.is_file():
             yield f"{at(key)}: there is no file {path}"
@@ -577,6 +411,40 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
             f"{at('http.host')}: {config.http.host} can be reached from other machines, and no token is set. "
             "Make one with 'evproto serve token', or listen on 127.0.0.1"
         )
+
+
+def _check_chargers(config: Config, at: Callable[[str], str]) -> Iterator[str]:
+    """What does not go together in the sections about chargers of OCPP and ntxcp, and about all chargers."""
+    sockets, ocpp, admission = config.websocket, config.ocpp, config.admission
+    if not any(part.enabled for part in (config.ykc, ocpp, config.ntxcp)):
+        yield f"{at('ykc.enabled')}: no protocol is served: enable ykc, ocpp or ntxcp"
+    if sockets.tls_port is not None and sockets.tls_cert is None:
+        yield f"{at('websocket.tls-port')}: wss:// needs websocket.tls-cert and websocket.tls-key"
+    if sockets.tls_port is None:
+        for key, value in (("tls-cert", sockets.tls_cert), ("tls-client-ca", sockets.tls_client_ca)):
+            if value is not None:
+                yield f"{at(f'websocket.{key}')}: nothing speaks TLS without websocket.tls-port"
+    if not sockets.plain and sockets.tls_port is None and (ocpp.enabled or config.ntxcp.enabled):
+        yield f"{at('websocket.plain')}: neither ws:// nor wss:// is served: set websocket.tls-port"
+    if config.drop_in.enabled and not config.ykc.enabled:
+        yield f"{at('drop-in.enabled')}: ykc-proxy-server speaks YKC, and ykc is not enabled"
+    for route in sockets.routes:
+        if not route.startswith("/") or "{id}" not in route:
+            yield f"{at('websocket.routes')}: {route!r} is no path with {{id}} in it, as in /ocpp/{{id}}"
+    if ocpp.authorize == "hook" and not ocpp.hook:
+        yield f"{at('ocpp.authorize')}: set the URL that is asked: ocpp.hook"
+    if ocpp.ask and not ocpp.hook:
+        yield f"{at('ocpp.ask')}: set the URL that is asked: ocpp.hook"
+    if admission.mode == "file" and admission.file is None:
+        yield f"{at('admission.mode')}: set the file with the chargers: admission.file"
+    if admission.mode == "hook" and not admission.hook:
+        yield f"{at('admission.mode')}: set the URL that is asked: admission.hook"
+    for key, url in (("ocpp.hook", ocpp.hook), ("admission.hook", admission.hook)):
+        if url and not re.match("https?://[^/]", url):
+            yield f"{at(key)}: {url!r} is no URL; write http://host/path"
+    for server in config.cluster.servers:
+        if not re.match("(nats|tls|ws|wss)://[^/]", server):
+            yield f"{at('cluster.servers')}: {server!r} is no URL; write nats://host:4222"
 
 
 def is_public(host: str) -> bool:
@@ -600,11 +468,13 @@ def describe(config: Config) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, setting in _SETTINGS.items():
         value = getattr(getattr(config, setting.section), setting.name)
-        if key in ("http.token", "forward.password"):
+        if key in ("http.token", "forward.password", "cluster.password"):
             value = "***" if value else None
         elif key == "http.tokens":
             value = [token.name for token in value]
-        elif key == "forward.servers":
+        elif key in ("forward.servers", "cluster.servers"):
             value = [re.sub("//[^/@]*@", "//***@", server) for server in value]
+        elif key in ("ocpp.hook", "admission.hook"):
+            value = re.sub("//[^/@]*@", "//***@", value)
         out[key] = str(value) if isinstance(value, Path) else value
     return out

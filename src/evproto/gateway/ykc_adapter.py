@@ -18,32 +18,18 @@ import msgspec
 
 from evproto.aio.ykc import ConnectedPile, Limits, Offline, Online, PileServer, Watched
 from evproto.errors import (
-    CallEndedError,
-    CallTimeoutError,
-    EncodeError,
     EvprotoError,
-    FieldError,
-    SessionClosedError,
-    SessionError,
 )
-from evproto.gateway.adapter import (
-    ChargerOfflineError,
-    CommandType,
-    Ending,
-    Glance,
-    InvalidCommandError,
-    Prepared,
-    Sighting,
-    UnknownChargerError,
-)
+from evproto.gateway.adapter import Adapter, CommandType, Glance, ListenError, Presence, Sighting, Tap, Verb
 from evproto.gateway.config import Config
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.outbox import Outbox
+from evproto.gateway.ykc_commands import PileCommands, subject
 from evproto.gateway.ykc_events import connection_event, message_event, name_of
 from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
-from evproto.gateway.ykc_setup import check_left_out, command_type, read_billing_model, ssl_context
+from evproto.gateway.ykc_setup import check_left_out, read_billing_model, ssl_context
 from evproto.gateway.ykc_shown import (
     Connection,
     FrameSighting,
@@ -53,15 +39,13 @@ from evproto.gateway.ykc_shown import (
     suggestions,
 )
 from evproto.gateway.ykc_starts import Starter
-from evproto.gateway.ykc_verdict import verdict
 from evproto.messages import Message
 from evproto.wire.frame import Frame
 from evproto.wire.table import Direction
 from evproto.ykc import messages
 from evproto.ykc.codec import Codec
-from evproto.ykc.enums import LoginResult
-from evproto.ykc.plain import from_plain, to_plain
-from evproto.ykc.records import is_record, record_key
+from evproto.ykc.plain import to_plain
+from evproto.ykc.records import is_record
 from evproto.ykc.redact import hidden_in, hidden_in_bad, masked_hex, redact_plain
 from evproto.ykc.session import Damaged, LoginReceived, MessageReceived, NotServed, PlatformSettings
 from evproto.ykc.tariff import Tariff
@@ -112,7 +96,8 @@ class YkcAdapter:
         self._clock = clock
         self._piles = KnownPiles(limit=2 * config.ykc.max_connections, frames_kept=config.http.frames_kept)
         self._codecs: dict[str, Codec] = {}
-        self._sending: tuple[int, Callable[[int], None]] | None = None
+        self._taps: list[Tap] = []
+        self.presence: Presence | None = None
         self._frame_counts = metrics.frames
         self._may_complain = Throttle(100)
         self._watchers: list[Callable[[Sighting], None]] = []
@@ -132,6 +117,21 @@ class YkcAdapter:
             forwarding=forwarding,
         )
         self.server = self._make_server(tariff)
+        self._told = PileCommands(
+            self._piles,
+            newest=self._codec(_NEWEST),
+            codec=self._codec,
+            waiting=lambda pile_id: self.server.waiting.get(pile_id),
+            records=self._records,
+            metrics=metrics,
+            start_balance=config.ykc.start_balance,
+        )
+        self.commands: Mapping[str, CommandType] = self._told.types
+        self.codec_of = self._told.codec_of
+        self.check = self._told.check
+        self.prepare = self._told.prepare
+        self.prepare_message = self._told.prepare_message
+        self.perform = self._told.perform
         self.port = 0
 
     def _make_server(self, tariff: Tariff | None) -> PileServer:
@@ -173,13 +173,21 @@ class YkcAdapter:
 
     # --- life
 
-    async def start(self) -> None:
-        """Listen.
+    @property
+    def adapters(self) -> Sequence[Adapter]:
+        """See :class:`evproto.gateway.adapter.Side`."""
+        return (self,)
 
-        Raises:
-            OSError: the address cannot be had.
-        """
-        self.port = await self.server.start(self._config.host, self._config.tcp_port, ssl=self._ssl)
+    async def start(self) -> Mapping[str, str]:
+        """See :class:`evproto.gateway.adapter.Side`."""
+        host, port = self._config.host, self._config.tcp_port
+        try:
+            self.port = await self.server.start(host, port, ssl=self._ssl)
+        except OSError as error:
+            raise ListenError(
+                f"ykc.tcp-port: cannot listen on {host}:{port}: {error.strerror or error}"
+            ) from error
+        return {"piles": f"{host}:{self.port}"}
 
     def stop_listening(self) -> None:
         """Take no more connections."""
@@ -232,9 +240,13 @@ class YkcAdapter:
         known.came(pile)
         known.login = pile.login
         self._metrics.logins.labels("accepted").inc()
+        if self.presence is not None:
+            self.presence.came(self, pile.pile_id, pile, pile.close)
         self._post_connection("online", known, {"address": pile.address, "again": event.again})
 
     def _on_offline(self, pile: ConnectedPile, event: Offline) -> None:
+        if self.presence is not None:
+            self.presence.went(self, pile.pile_id, pile)
         known = self._piles.get(pile.pile_id)
         if known is None or known.pile is not pile:
             return
@@ -260,10 +272,13 @@ class YkcAdapter:
         # Twice for every heartbeat: this is the hot path.
         if len(raw) > 5:
             self._frame_counts[not received][raw[5]] += 1
-            if not received and self._sending is not None and self._sending[0] == raw[5]:
-                sent, self._sending = self._sending[1], None
-                sent(int.from_bytes(raw[2:4], "little"))
+            if not received:
+                self._told.written(raw)
         known = pile.context
+        if self._taps:
+            version = pile.version or _NEWEST
+            for tap in self._taps:
+                tap(f"ykc{version}", pile.pile_id or pile.address, received, raw, self._clock())
         if known is not None and known.pile is pile:
             if self._watchers:
                 self._note_frame(known, self._clock(), received=received, raw=raw)
@@ -331,7 +346,7 @@ class YkcAdapter:
         layouts = known.codec.layouts.get(received.frame_type)
         answer = None if self._starter is None else self._starter.answer(message)
         if layouts and layouts[0].role == "request" and not received.served and answer is None:
-            known.asked(received, _subject(message))
+            known.asked(received, subject(message))
         self._post_message(
             known,
             known.version,
@@ -391,12 +406,12 @@ class YkcAdapter:
         known = self._piles.get(identity.upper())
         return known is not None and known.online
 
-    def online(self) -> int:
-        """How many piles are online."""
-        return len(self.server.piles)
+    def online(self) -> Mapping[str, int]:
+        """See :class:`evproto.gateway.adapter.Side`."""
+        return {self.protocol: len(self.server.piles)}
 
     def connections(self) -> int:
-        """How many connections there are, logged in or not."""
+        """See :class:`evproto.gateway.adapter.Side`; logged in or not."""
         return len(self.server.connections)
 
     def frames(self, identity: str, limit: int, *, reveal: bool) -> list[dict[str, Any]] | None:
@@ -427,201 +442,20 @@ class YkcAdapter:
         known = (self._piles.get(identity) for identity in self._piles.ids())
         return recent_of([one for one in known if one is not None], limit)
 
+    def spelled(self, identity: str) -> str:
+        """See :class:`Adapter`."""
+        return identity.upper()
+
+    def translate(self, identity: str, verb: Verb, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """See :class:`Adapter`."""
+        return self._told.translate(identity, verb, body, moment(self._clock()))
+
+    def tap(self, tap: Tap) -> Callable[[], None]:
+        """See :class:`Adapter`."""
+        self._taps.append(tap)
+        return lambda: self._taps.remove(tap)
+
     def watch(self, watcher: Callable[[Sighting], None]) -> Callable[[], None]:
         """See :class:`Adapter`."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
-
-    # --- commands
-
-    @cached_property
-    def commands(self) -> Mapping[str, CommandType]:
-        """Every message of a platform, by name."""
-        codec = self._codec(_NEWEST)
-        out: dict[str, CommandType] = {}
-        for variants in codec.layouts.values():
-            for layout in variants:
-                if layout.direction is Direction.PLATFORM_TO_PILE:
-                    out[layout.name] = command_type(layout, codec)
-        return out
-
-    def codec_of(self, identity: str) -> Codec:
-        """The codec that a pile is spoken to with."""
-        known = self._piles.get(identity)
-        return self._codec(_NEWEST) if known is None else known.codec
-
-    def prepare(self, identity: str, command: str, body: Any) -> Prepared:
-        """See :class:`Adapter`."""
-        type_ = self.commands.get(command)
-        if type_ is None:
-            raise InvalidCommandError(f"piles have no command {command!r}")
-        if not isinstance(body, dict):
-            raise InvalidCommandError("the body is a JSON object with the fields of the message")
-        pile_id = identity.upper()
-        known = self._piles.get(pile_id)
-        codec = self._codec(_NEWEST) if known is None else known.codec
-        layout = next(
-            (one for one in codec.layouts.get(int(type_.code, 16), ()) if one.name == command), None
-        )
-        if layout is None:
-            raise InvalidCommandError(
-                f"{command} is not part of V{codec.version}, which pile {pile_id} speaks"
-            )
-        try:
-            fields: dict[str, Any] = _whole(body)
-        except RecursionError:
-            raise InvalidCommandError("the body has more levels than any message") from None
-        if any(field.name == "pile_id" for field in layout.fields):
-            named = fields.setdefault("pile_id", pile_id)
-            if named != pile_id:
-                raise InvalidCommandError(f"pile_id is {named!r}, the URL says {pile_id}", path="pile_id")
-        try:
-            message = from_plain({"name": command, "fields": fields}, codec).message
-            raw = codec.encode(message)
-        except FieldError as error:
-            raise InvalidCommandError(str(error), path=error.path) from None
-        except EncodeError as error:
-            raise InvalidCommandError(str(error), path=error.path) from None
-        assert isinstance(message, Message)
-        return self.prepare_message(pile_id, message, raw)
-
-    def prepare_message(
-        self, pile_id: str, message: Message, raw: bytes, sequence: int | None = None
-    ) -> Prepared:
-        """A command of a message that can be sent.
-
-        Raises:
-            UnknownChargerError, ChargerOfflineError: as they say.
-        """
-        known = self._piles.get(pile_id)
-        if known is None:
-            raise UnknownChargerError(f"no pile {pile_id} has been here")
-        if known.pile is None or not (
-            known.online or (known.waiting and message.frame_type == messages.LoginResponse.frame_type)
-        ):
-            why = "its login waits" if known.waiting else known.offline_reason or "it is not connected"
-            raise ChargerOfflineError(f"pile {pile_id} is offline: {why}")
-        codec = known.codec
-        frame = Frame(message=message)
-        plain = to_plain(frame, codec)
-        shown = redact_plain(plain, hidden_in(frame, raw, codec))
-        return Prepared(
-            charger=pile_id,
-            type=self.commands[codec.layout(message).name],
-            fields=plain["fields"],
-            shown=shown["fields"],
-            payload=(known.pile, message, sequence),
-        )
-
-    async def perform(
-        self, prepared: Prepared, *, timeout: float | None, sent: Callable[[int | str | None], None]
-    ) -> Ending:
-        """See :class:`Adapter`."""
-        pile, message, sequence = prepared.payload
-        try:
-            if prepared.type.answer is None:
-                return self._tell(prepared.charger, pile, message, sequence, sent)
-            return await self._ask(pile, message, timeout, sent)
-        except CallTimeoutError as error:
-            return Ending(state="timeout", text=str(error))
-        except (SessionClosedError, CallEndedError) as error:
-            return Ending(state="disconnected", text=str(error))
-        except (SessionError, EncodeError) as error:
-            # Too many wait already; or a login that may not be accepted.
-            return Ending(state="rejected", text=str(error))
-
-    async def _ask(
-        self,
-        pile: ConnectedPile,
-        message: Message,
-        timeout: float | None,
-        sent: Callable[[int | str | None], None],
-    ) -> Ending:
-        # It is written before the first thing that waits, and seen by the watcher on its way. Not in a
-        # task of its own: another command could come between.
-        self._sending = mine = (message.frame_type, sent)
-        try:
-            answered = await pile.exchange(message, timeout)
-        finally:
-            if self._sending is mine:
-                self._sending = None  # it was not written
-        if answered.error is not None or not isinstance(answered.message, Message):
-            why = str(answered.error or "its body is encrypted")
-            return Ending(state="accepted", text=f"the pile answered, but the answer cannot be read: {why}")
-        return self._ending(pile.codec, answered.frame, answered.raw, answered.warning)
-
-    def _ending(self, codec: Codec, frame: Frame, raw: bytes, warning: str) -> Ending:
-        accepted, text = verdict(frame.message)
-        plain = to_plain(frame, codec)
-        return Ending(
-            state="accepted" if accepted else "rejected",
-            text="; ".join(part for part in (text, warning) if part),
-            answer=plain["fields"],
-            shown=redact_plain(plain, hidden_in(frame, raw, codec))["fields"],
-        )
-
-    def _tell(
-        self,
-        pile_id: str,
-        pile: ConnectedPile,
-        message: Message,
-        sequence: int | None,
-        sent: Callable[[int | str | None], None],
-    ) -> Ending:
-        """Answer what the pile has asked; or say it unasked, if it has asked nothing."""
-        if isinstance(message, messages.LoginResponse):
-            waiting = pile if pile.waiting is not None else self.server.waiting.get(pile_id)
-            if waiting is not None and waiting.waiting is not None:
-                number = waiting.waiting.frame.sequence
-                if message.result == LoginResult.SUCCESS:
-                    waiting.accept_login()
-                else:
-                    self._metrics.logins.labels("refused").inc()
-                    waiting.refuse_login()
-                sent(number)
-                return Ending(state="sent")
-        known = self._piles.get(pile_id)
-        asks = self.commands[pile.codec.layout(message).name].replies_to
-        request = None
-        if known is not None and asks is not None:
-            for kind in _asked_by(message, pile.codec):
-                request = known.open_request(kind, _subject(message))
-                if request is not None:
-                    break
-        if request is None or known is None:
-            number = pile.send(message, sequence=sequence)
-            sent(number)
-            return Ending(state="sent", text="" if asks is None else f"no {asks} was waiting for it")
-        key, received = request
-        pile.reply(received, message)
-        sent(received.sequence)
-        known.requests.pop(key, None)
-        if isinstance(message, messages.TransactionRecordResponse):
-            digest = record_key(received.raw, received.frame.message).digest
-            self._records.confirmed(known, message.transaction_no, digest, message)
-        return Ending(state="sent")
-
-
-def _whole(value: Any) -> Any:
-    """JSON with 93.0 as 93: JSON knows one kind of number, codes are whole ones."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    return [_whole(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _asked_by(answer: Message, codec: Codec) -> list[int]:
-    """Frame types of the requests that a message answers."""
-    return [
-        kind
-        for kind, layouts in codec.layouts.items()
-        if layouts[0].pair == answer.frame_type and layouts[0].direction is Direction.PILE_TO_PLATFORM
-    ]
-
-
-def _subject(message: Any) -> str:
-    """What tells two requests of one type apart: the transaction of a record, else the gun."""
-    if isinstance(message, messages.TransactionRecordResponse):
-        return message.transaction_no
-    return getattr(message, "gun_no", "") or ""

@@ -13,12 +13,13 @@ gets the command that is under way, or has ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -37,6 +38,8 @@ CommandState = Literal["queued", "sent", "accepted", "rejected", "timeout", "dis
 
 _REMEMBERED: Final = 10_000
 """Ended commands that are kept in memory with their whole answers."""
+_AGAIN: Final = 0.25
+"""Seconds after which a command that goes on elsewhere is looked at again, by one who waits for it."""
 
 
 class IdempotencyError(EvprotoError):
@@ -98,6 +101,8 @@ class CommandDesk:
         *,
         clock: Callable[[], float] = time.time,
         on_end: Callable[[Command], None] = lambda command: None,
+        on_change: Callable[[Command], None] = lambda command: None,
+        elsewhere: Callable[[str], Awaitable[Command | None]] | None = None,
     ) -> None:
         """Make a desk.
 
@@ -105,10 +110,15 @@ class CommandDesk:
             audit: where commands are written down.
             clock: seconds since 1970.
             on_end: is told of each command that has ended.
+            on_change: is told of each command that is written down, sent, and has ended, in this order;
+                what it is given changes later, so it keeps a copy, if anything.
+            elsewhere: asked by id for what this desk has never heard of; commands of other nodes.
         """
         self._audit = audit
         self._clock = clock
         self._on_end = on_end
+        self.on_change = on_change
+        self.elsewhere = elsewhere
         self._live: dict[str, _Live] = {}
         self._by_key: dict[tuple[str, str], _Live] = {}
         self._ended: OrderedDict[str, Command] = OrderedDict()
@@ -200,7 +210,16 @@ class CommandDesk:
             except TimeoutError:
                 pass
             return live.command
-        return await self.get(id)
+        found = await self._remembered(id)
+        if found is not None or self.elsewhere is None:
+            return found
+        found = await self.elsewhere(id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while found is not None and found.ended is None:
+                    await asyncio.sleep(_AGAIN)
+                    found = await self.elsewhere(id)
+        return found
 
     async def written(self, id: str) -> Command | None:
         """The command when it is written to the connection, or has ended without; None: there is none.
@@ -223,6 +242,13 @@ class CommandDesk:
         live = self._live.get(id)
         if live is not None:
             return live.command
+        found = await self._remembered(id)
+        if found is not None or self.elsewhere is None:
+            return found
+        return await self.elsewhere(id)
+
+    async def _remembered(self, id: str) -> Command | None:
+        """A command of this desk that has ended."""
         if id in self._ended:
             return self._ended[id]
         entry = await self._audit.get(id)
@@ -230,6 +256,8 @@ class CommandDesk:
 
     async def redacted(self, command: Command) -> Command:
         """The command with what is hidden in the audit log hidden in its answer too.
+
+        The answer to a command that is not in this audit log is left out.
 
         Raises:
             AuditError: the audit log cannot be read.
@@ -291,6 +319,7 @@ class CommandDesk:
         live.recorded.set_result(None)
         ending = Ending(state="disconnected", text="the server was stopped")
         try:
+            self.on_change(command)
             ending = await adapter.perform(
                 prepared, timeout=timeout, sent=lambda number: self._on_sent(live, number)
             )
@@ -309,6 +338,7 @@ class CommandDesk:
         command = live.command
         command.state, command.sent, command.sequence = "sent", moment(self._clock()), number
         live.written.set()
+        self.on_change(command)
 
     async def _end(self, live: _Live, ending: Ending) -> None:
         command, entry = live.command, live.entry
@@ -337,6 +367,7 @@ class CommandDesk:
             live.written.set()
             live.done.set()
             self._on_end(command)
+            self.on_change(command)
 
     def _forget(self, live: _Live) -> None:
         self._live.pop(live.command.id, None)

@@ -22,40 +22,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StorageType, StreamConfig
 
+from evproto.aio.nats import escape as escape_token
+from evproto.aio.nats import settle
+from evproto.aio.nats import unescape as unescape_token
 from evproto.gateway.events import Event
 from evproto.gateway.sink import SinkError, SinkRefusedError, SinkUnavailableError
 
 __all__ = ["NatsMessage", "NatsShape", "NatsSink", "NatsStream", "envelope", "escape_token", "unescape_token"]
-
-_ORDINARY = re.compile(r"[A-Za-z0-9_-]")
-
-
-def escape_token(text: str) -> str:
-    """Any text as one token of a subject, which is good in a key of a KV bucket too.
-
-    Letters, digits, ``_`` and ``-`` stay; of everything else each byte of its
-    UTF-8 form becomes ``=`` and two hexadecimal digits. The empty text is ``=``.
-    """
-    return "".join(c if _ORDINARY.match(c) else _escape(c) for c in text) or "="
-
-
-def _escape(character: str) -> str:
-    return "".join(f"={byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-
-
-def unescape_token(token: str) -> str:
-    """The text that :func:`escape_token` made a token of.
-
-    Raises:
-        ValueError: it made none like this.
-    """
-    if token == "=":
-        return ""
-    raw = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes.fromhex(found[1].decode()), token.encode())
-    text = raw.decode("utf-8", "surrogatepass")
-    if escape_token(text) != token:
-        raise ValueError(f"{token!r} is no escaped token")
-    return text
 
 
 class NatsMessage(NamedTuple):
@@ -204,19 +177,10 @@ class NatsSink:
                     await client.close()
 
     async def _settle(self, client: Client, connection: int) -> None:
-        """Wait until the server has seen what was published on this connection.
-
-        The client writes a PING at once, but other commands a moment later:
-        only the second PING is sure to come after them.
-        """
-        await client.flush(timeout=self._whole_timeout())
-        await client.flush(timeout=self._whole_timeout())
+        """Wait until the server has seen what was published on this connection."""
+        await settle(client, self._timeout)
         if client.stats["reconnects"] != connection:
             raise SinkError("the connection was lost, and with it perhaps what was published on it")
-
-    def _whole_timeout(self) -> int:
-        # The client asks for a whole number.
-        return max(1, round(self._timeout))
 
     async def _store(self, jetstream: JetStreamContext, message: NatsMessage, event: Event) -> None:
         assert self._stream is not None

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from evproto.aio.nats import settle
 from evproto.errors import EvprotoError
 
 __all__ = ["LinkError", "NatsLink"]
@@ -27,6 +28,7 @@ __all__ = ["LinkError", "NatsLink"]
 logger = logging.getLogger("evproto.aio.plugins")
 
 _NO_RESPONDERS = "503"
+_SETTLE_TIMEOUT = 10.0
 
 
 class LinkError(EvprotoError):
@@ -171,7 +173,7 @@ class NatsLink:
         client = self._client
         if client is not None and self.connected:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                await _settled(client)
+                await settle(client, _SETTLE_TIMEOUT)
 
     async def unsubscribe(self, subject: str) -> None:
         """Take no more messages to a subject; those that are here already are still handed over."""
@@ -251,7 +253,7 @@ class NatsLink:
                 for subject in tuple(self._wanted):
                     if subject in self._wanted:
                         await self._subscribe(client, subject)
-                await _settled(client)
+                await settle(client, _SETTLE_TIMEOUT)
                 # What was wanted meanwhile, too: there is no wait between the last look at it and the end.
                 while missing := self._wanted.keys() - self._subscriptions.keys():
                     for subject in missing:
@@ -273,21 +275,11 @@ class NatsLink:
                 future.set_exception(LinkError("lost", "the connection to NATS was lost"))
 
 
-async def _settled(client: Client) -> None:
-    """Wait until the server has seen everything that was given to the client before.
-
-    The client writes its PING at once, but other commands a moment later: only
-    the second PING is sure to come after them.
-    """
-    await client.flush(timeout=10)
-    await client.flush(timeout=10)
-
-
 async def _close(client: Client, *, flush: bool = False) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(5):
             if flush and client.is_connected:
-                await _settled(client)
+                await settle(client, _SETTLE_TIMEOUT)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(5):
             await client.close()

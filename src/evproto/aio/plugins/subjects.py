@@ -17,41 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from evproto.aio.nats import escape, unescape
+
 __all__ = ["LONGEST", "Subjects", "escape", "unescape"]
 
 LONGEST = 1024
 """Characters a subject may have here. nats-server ends connections over lines of 4096 bytes, and a
 subject shares its line with another one for the reply."""
-
-_ORDINARY = re.compile(r"[A-Za-z0-9_-]")
-
-
-def escape(text: str) -> str:
-    """Any text as one token.
-
-    Letters, digits, ``_`` and ``-`` stay; of everything else each byte of its
-    UTF-8 form becomes ``=`` and two hexadecimal digits. The empty text is ``=``.
-    """
-    return "".join(c if _ORDINARY.match(c) else _escaped(c) for c in text) or "="
-
-
-def _escaped(character: str) -> str:
-    return "".join(f"={byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-
-
-def unescape(token: str) -> str:
-    """The text that :func:`escape` made a token of.
-
-    Raises:
-        ValueError: it made none like this.
-    """
-    if token == "=":
-        return ""
-    raw = re.sub(rb"=([0-9A-F]{2})", lambda found: bytes.fromhex(found[1].decode()), token.encode())
-    text = raw.decode("utf-8", "surrogatepass")
-    if escape(text) != token:
-        raise ValueError(f"{token!r} is no escaped token")
-    return text
 
 
 class Subjects:

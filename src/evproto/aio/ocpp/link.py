@@ -29,6 +29,7 @@ __all__ = [
     "LinkOptions",
     "Receiver",
     "Refuse",
+    "TurnAway",
     "choose_engine",
 ]
 
@@ -201,6 +202,28 @@ class Link(ABC):
     @abstractmethod
     async def wait_closed(self) -> None:
         """Wait until the socket is gone."""
+
+
+class TurnAway:
+    """A receiver that closes its connection at once, with code 1002: no subprotocol was agreed upon."""
+
+    def __init__(self, link: Link, reason: str) -> None:
+        link.close(1002, reason)
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def heard(self) -> None:
+        pass
+
+    def writing_paused(self) -> None:
+        pass
+
+    def writing_resumed(self) -> None:
+        pass
+
+    def ended(self, ending: Ending) -> None:
+        pass
 
 
 def choose_engine(engine: Engine) -> Literal["websockets", "picows"]:

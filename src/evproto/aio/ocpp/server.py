@@ -24,6 +24,7 @@ from evproto.aio.ocpp.link import (
     Link,
     Receiver,
     Refuse,
+    TurnAway,
     choose_engine,
 )
 from evproto.aio.ocpp.peer import Peer
@@ -359,7 +360,8 @@ class Server(Endpoint[Station]):
         if chosen is None:
             offered = ", ".join(handshake.subprotocols) or "no subprotocol"
             logger.info("%s offers %s, spoken are %s", spell_identity(identity), offered, [*self.codecs])
-            return Accept(_TurnAway)
+            # Let in and closed (1.6-J and part 4, section 3.2).
+            return Accept(partial(TurnAway, reason="none of the offered subprotocols is spoken here"))
         version, spelled = chosen
         codec = self.codecs[version]
         if self._codec_for is not None:
@@ -429,28 +431,6 @@ class Server(Endpoint[Station]):
                 elif station._pinged <= station.last_heard:
                     station._pinged = now
                     station.link.ping()
-
-
-class _TurnAway:
-    """Closes a connection whose subprotocol is not spoken (1.6-J and part 4, section 3.2)."""
-
-    def __init__(self, link: Link) -> None:
-        link.close(1002, "none of the offered subprotocols is spoken here")
-
-    def received(self, data: bytes) -> None:
-        pass
-
-    def heard(self) -> None:
-        pass
-
-    def writing_paused(self) -> None:
-        pass
-
-    def writing_resumed(self) -> None:
-        pass
-
-    def ended(self, ending: Ending) -> None:
-        pass
 
 
 class CentralSystem(Server):

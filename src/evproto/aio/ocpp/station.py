@@ -22,7 +22,7 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 from evproto.aio.ocpp.endpoint import Endpoint
-from evproto.aio.ocpp.link import Ending, HandshakeError, Link, Receiver
+from evproto.aio.ocpp.link import Ending, HandshakeError, Link, Receiver, TurnAway
 from evproto.aio.ocpp.offline import MemoryStore, SqliteStore, Store
 from evproto.aio.ocpp.peer import InvalidAnswerError
 from evproto.aio.ocpp.settings import StationSettings
@@ -348,7 +348,7 @@ class ChargingStation(Endpoint[Upstream]):
         codec = self.codecs.get(version or "")
         if codec is None:
             self.failure = HandshakeError(f"the server speaks none of {', '.join(self.codecs)}")
-            return _TurnAway(link)
+            return TurnAway(link, "no version was agreed upon")
         upstream = Upstream(self, link, codec, identity=(self.identity,), settings=self.settings.peer)
         if self._announcement is not None:
             upstream.gate = self._gate(codec.dialect.name)
@@ -607,28 +607,6 @@ class ChargingStation(Endpoint[Upstream]):
                 logger.exception("a listener of %s failed", self.identity)
 
         self.spawn(tell())
-
-
-class _TurnAway:
-    """Gives a connection up on which no version was agreed."""
-
-    def __init__(self, link: Link) -> None:
-        link.close(1002, "no version was agreed upon")
-
-    def received(self, data: bytes) -> None:
-        pass
-
-    def heard(self) -> None:
-        pass
-
-    def writing_paused(self) -> None:
-        pass
-
-    def writing_resumed(self) -> None:
-        pass
-
-    def ended(self, ending: Ending) -> None:
-        pass
 
 
 class ChargePoint(ChargingStation):

@@ -29,6 +29,7 @@ from evproto.ykc.session_events import (
     Damaged,
     Event,
     MessageReceived,
+    NotServed,
     RequestEnded,
     TimedOut,
     Traced,
@@ -365,6 +366,17 @@ class Link:
             )
             self._end(match.pending, answered, now)
         return _belongs(received, match)
+
+    def _not_served(self, received: MessageReceived, reason: str) -> None:
+        self._events.append(
+            NotServed(
+                frame=received.frame,
+                raw=received.raw,
+                time=received.time,
+                reason=reason,
+                error=received.error,
+            )
+        )
 
     def _end(self, pending: Pending, outcome: Any, now: float) -> None:
         self._events.append(

@@ -31,7 +31,6 @@ from evproto.ykc.session_events import (
     HeartbeatMissed,
     LoggedIn,
     MessageReceived,
-    NotServed,
     RecordEnded,
 )
 from evproto.ykc.session_link import Link, SequenceOrder
@@ -237,17 +236,6 @@ class PileSession(Link):
             self._events.append(BillingModelReceived(model=message))
         elif kind == BillingModelSettingRequest.frame_type:
             self.billing_model_no = getattr(message, "billing_model_no", self.billing_model_no)
-
-    def _not_served(self, received: MessageReceived, reason: str) -> None:
-        self._events.append(
-            NotServed(
-                frame=received.frame,
-                raw=received.raw,
-                time=received.time,
-                reason=reason,
-                error=received.error,
-            )
-        )
 
     def _tick(self, now: float) -> None:
         if self._login_deadline <= now:

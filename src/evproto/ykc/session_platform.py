@@ -29,7 +29,6 @@ from evproto.ykc.session_events import (
     LoggedIn,
     LoginReceived,
     MessageReceived,
-    NotServed,
     TimeSyncDue,
 )
 from evproto.ykc.session_link import Link, SequenceOrder
@@ -432,17 +431,6 @@ class PlatformSession(Link):
         )
         if not repeated:
             self._events.append(self._waiting)
-
-    def _not_served(self, received: MessageReceived, reason: str) -> None:
-        self._events.append(
-            NotServed(
-                frame=received.frame,
-                raw=received.raw,
-                time=received.time,
-                reason=reason,
-                error=received.error,
-            )
-        )
 
     def _tick(self, now: float) -> None:
         if self._login_deadline <= now:

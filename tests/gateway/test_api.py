@@ -280,8 +280,8 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
                 ('evproto_ykc_frames_total{direction="out",type="0x04"}', 4),
                 ('evproto_ykc_frames_total{direction="in",type="0x01"}', 1),
                 ('evproto_logins_total{outcome="accepted"}', 1),
-                ('evproto_commands_total{name="heartbeat_response",state="sent"}', 1),
-                ("evproto_chargers_online", 1),
+                ('evproto_commands_total{name="heartbeat_response",protocol="ykc",state="sent"}', 1),
+                ('evproto_chargers_online{protocol="ykc"}', 1),
                 ("evproto_outbox_healthy", 1),
                 ("evproto_commands_pending", 0),
             ):

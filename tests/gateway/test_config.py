@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cli.shell import run
 
-from evproto.cli.commands.serve import modernized
+from evproto.cli.app import main
+from evproto.cli.seed_options import modernized
 from evproto.gateway.config import (
     Config,
     ConfigError,
@@ -288,3 +289,47 @@ def test_the_settings_of_the_documentation_are_right(tmp_path: Path) -> None:
     options = run("serve", "ykc", "--help").out
     for option in re.findall(r"(?<!-)--[a-z][a-z-]+", page):
         assert option in options, option
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "served"),
+    [
+        ("all", "", {"ykc", "ocpp", "ntxcp"}),
+        ("all", "[ntxcp]\nenabled = false\n", {"ykc", "ocpp"}),
+        ("ykc", "", {"ykc"}),
+        ("ykc", "[ocpp]\nenabled = true\n", {"ykc", "ocpp"}),
+        ("ocpp", "", {"ocpp"}),
+        ("ocpp", "[ocpp]\nenabled = false\n", {"ocpp"}),
+        ("ntxcp", "", {"ntxcp"}),
+    ],
+)
+def test_what_is_served_is_said_by_the_command_then_by_the_file(
+    what: str, file: str, served: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(file)
+    assert main(["serve", what, "--config", str(settings), "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {name for name in ("ykc", "ocpp", "ntxcp") if f"{name}.enabled = True" in lines} == served
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"ykc.enabled": False}, "no protocol is served"),
+        ({"websocket.tls-port": 9001}, "wss:// needs"),
+        ({"ocpp.enabled": True, "websocket.plain": False}, "neither ws:// nor wss:// is served"),
+        ({"websocket.routes": ["/ocpp"]}, "no path with {id}"),
+        ({"ocpp.authorize": "hook"}, "set the URL that is asked: ocpp.hook"),
+        ({"ocpp.ask": ["DataTransfer"]}, "set the URL that is asked: ocpp.hook"),
+        ({"ocpp.hook": "backend/hook"}, "is no URL; write http://host/path"),
+        ({"admission.mode": "file"}, "set the file with the chargers"),
+        ({"admission.mode": "hook"}, "admission.hook"),
+        ({"cluster.servers": ["localhost"]}, "write nats://host:4222"),
+        ({"ocpp.confirm": "delivered"}, "only if they are forwarded"),
+        ({"drop-in.enabled": True, "ykc.enabled": False, "ocpp.enabled": True}, "ykc is not enabled"),
+    ],
+)
+def test_settings_of_several_protocols_that_do_not_go_together(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(Layer(values, {}))

@@ -169,7 +169,10 @@ def test_the_same_number_with_other_content_is_delivered_as_a_conflict(tmp_path:
             assert [event["conflict"] for event in records] == [False, True]
             assert len({event["digest"] for event in records}) == 2
             for outcome, count in (("stored", 1), ("conflict", 1), ("repeated", 3), ("confirmed", 5)):
-                assert await running.metric(f'evproto_records_total{{outcome="{outcome}"}}') == count
+                assert (
+                    await running.metric(f'evproto_records_total{{outcome="{outcome}",protocol="ykc"}}')
+                    == count
+                )
 
     asyncio.run(run())
 
@@ -230,7 +233,7 @@ def test_a_record_that_cannot_be_stored_is_not_confirmed(tmp_path: Path) -> None
 
         both()
         async with asyncio.timeout(WAIT):
-            while await running.metric('evproto_records_total{outcome="not_stored"}') < 1:
+            while await running.metric('evproto_records_total{outcome="not_stored",protocol="ykc"}') < 1:
                 await asyncio.sleep(0.02)
         assert await pile.nothing_before(0x04, lambda: pile.send(0x03, heartbeat)) == []
         assert await running.metric('evproto_store_failures_total{cause="full"}') >= 1

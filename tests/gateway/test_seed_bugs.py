@@ -13,7 +13,7 @@ import pytest
 from reference.bodies import wrap
 from ykc.vectors import VECTORS
 
-from evproto.cli.commands.serve import modernized
+from evproto.cli.seed_options import modernized
 from gateway.live import PILE, Backend, serving
 from gateway.test_dropin import MODEL, posted_to
 
@@ -61,7 +61,7 @@ def test_seed_bug_03_a_record_that_is_confirmed_is_not_lost(drop_in: bool, tmp_p
                 name = "tradeSeq" if drop_in else "key"
                 await backend.until(lambda path, body: body.get(name) == TRANSACTION)
                 assert not drop_in or backend.got[-1][0] == "/3b"
-                assert await running.metric('evproto_records_total{outcome="not_stored"}') == 0
+                assert await running.metric('evproto_records_total{outcome="not_stored",protocol="ykc"}') == 0
 
     asyncio.run(run())
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
 from typing import Any, Final
 
 from evproto.cli.console import Console
 from evproto.cli.errors import UsageError
+from evproto.cli.seed_options import modernized
 
 SUMMARY: Final = "serve chargers: answer, store, forward, command"
 DESCRIPTION: Final = (
@@ -18,11 +18,12 @@ DESCRIPTION: Final = (
 )
 EXAMPLES: Final = (
     ("evproto serve ykc --check", "the settings that piles would be served with"),
+    ("evproto serve all --check", "the same, with chargers of all protocols"),
     ("evproto serve settings", "everything that can be set, and where"),
     ("evproto serve token", "make a token for the API, and what to write into the settings"),
 )
 EPILOG: Final = """
-`evproto serve ykc` serves until SIGTERM or SIGINT; see its --help and docs/serve-ykc.md.
+They serve until SIGTERM or SIGINT; see `evproto serve all --help`, docs/gateway.md and docs/serve-ykc.md.
 """
 
 _YKC_EXAMPLES: Final = """\
@@ -42,11 +43,33 @@ one ends it at once.
 Exit status: 0 stopped, 2 wrong settings, or an address or file that cannot be used.
 """
 
-_OPTIONS: Final = {
+_ALL_EXAMPLES: Final = """\
+examples:
+  # piles on port 27600, chargers at ws://HOST:9000/ocpp/{{id}}, the API on http://127.0.0.1:9556
+  evproto serve {what}
+  # the settings of a file, which also says which protocols are served
+  evproto serve {what} --config gateway.toml
+
+Settings without an option stand in the file, or in the environment
+(EVPROTO_OCPP_AUTHORIZE=...); `evproto serve settings` lists all of them.
+SIGTERM or SIGINT: nothing new is taken, what is under way is finished; a second
+one ends it at once.
+Exit status: 0 stopped, 2 wrong settings, or an address or file that cannot be used.
+"""
+
+_PROTOCOLS: Final = ("ykc", "ocpp", "ntxcp")
+
+_WHATS: Final = {
+    "all": ("all protocols", "Serve chargers of all protocols that are not switched off."),
+    "ykc": ("YKC (云快充) piles", "Serve YKC (云快充) piles."),
+    "ocpp": ("OCPP 1.6, 2.0.1 and 2.1 chargers", "Serve chargers of OCPP 1.6, 2.0.1 and 2.1."),
+    "ntxcp": ("ntxcp gateways", "Serve gateways of ntxcp."),
+}
+"""What can be served: for the list, and for the page of help."""
+
+_YKC_OPTIONS: Final = {
     "--host": "ykc.host",
     "--tcp-port": "ykc.tcp-port",
-    "--http-host": "http.host",
-    "--http-port": "http.port",
     "--auto-login": "ykc.auto-login",
     "--auto-heartbeat": "ykc.auto-heartbeat",
     "--auto-billing-model": "ykc.auto-billing-model",
@@ -54,34 +77,38 @@ _OPTIONS: Final = {
     "--auto-start": "ykc.auto-start",
     "--confirm": "ykc.confirm",
     "--billing-model": "ykc.billing-model",
+    "--drop-in": "drop-in.enabled",
+}
+"""Options of what serves piles, and the settings they set."""
+
+_SOCKET_OPTIONS: Final = {
+    "--ws-host": "websocket.host",
+    "--ws-port": "websocket.port",
+    "--wss-port": "websocket.tls-port",
+    "--tls-cert": "websocket.tls-cert",
+    "--tls-key": "websocket.tls-key",
+    "--authorize": "ocpp.authorize",
+    "--validation": "ocpp.validation",
+}
+"""Options of what serves chargers of OCPP and ntxcp."""
+
+_OPTIONS: Final = {
+    "--http-host": "http.host",
+    "--http-port": "http.port",
+    "--admission": "admission.mode",
     "--forward": "forward.to",
     "--servers": "forward.servers",
     "--username": "forward.username",
     "--password": "forward.password",
-    "--drop-in": "drop-in.enabled",
     "--data": "outbox.data",
+    "--cluster": "cluster.servers",
+    "--node": "cluster.node",
+    "--capture": "capture.file",
     "--drain-timeout": "server.drain-timeout",
     "--log-level": "log.level",
     "--log-format": "log.format",
 }
-"""Options, and the settings they set."""
-
-_SEED_OPTIONS: Final = {
-    "host": "--host",
-    "tcpPort": "--tcp-port",
-    "httpPort": "--http-port",
-    "autoVerification": "--auto-login",
-    "autoHeartbeatResponse": "--auto-heartbeat",
-    "autoBillingModelVerify": "--auto-billing-model",
-    "autoTransactionRecordConfirm": "--auto-record-confirm",
-    "messagingServerType": "--forward",
-    "servers": "--servers",
-    "username": "--username",
-    "password": "--password",
-}
-"""The options of ykc-proxy-server, without their dash."""
-
-_GO_BOOL: Final = frozenset({"1", "0", "t", "f", "T", "F", "true", "false", "TRUE", "FALSE", "True", "False"})
+"""Options of everything that serves."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         """Takes the spellings of ykc-proxy-server too."""
 
         def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-            given, notices = modernized(list(args or ()))
+            given, notices = list(args or ()), []
+            if self.prog.endswith(" ykc"):
+                given, notices = modernized(given)
             result, rest = super().parse_known_args(given, namespace)
             for word in rest:
                 close = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, n=1)
@@ -102,16 +131,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             return result, rest
 
     subparsers = parser.add_subparsers(title="what", metavar="WHAT", required=True, parser_class=SeedParser)
-    serve = subparsers.add_parser(
-        "ykc",
-        help="YKC (云快充) piles",
-        description="Serve YKC (云快充) piles.",
-        epilog=_YKC_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_ykc(serve)
-    serve.set_defaults(what="ykc")
+    for what, (summary, description) in _WHATS.items():
+        serve = subparsers.add_parser(
+            what,
+            help=summary,
+            description=description,
+            epilog=_YKC_EXAMPLES if what == "ykc" else _ALL_EXAMPLES.format(what=what),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _add_settings(serve, options_of(what))
+        serve.set_defaults(what=what)
     token = subparsers.add_parser(
         "token", help="make a token for the API", description="Make a token for the API."
     )
@@ -124,7 +154,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.set_defaults(what="settings")
 
 
-def _add_ykc(parser: argparse.ArgumentParser) -> None:
+def options_of(what: str) -> dict[str, str]:
+    """The options that serving it takes, and the settings they set."""
+    options = dict(_OPTIONS)
+    if what in ("ykc", "all"):
+        options |= _YKC_OPTIONS
+    if what != "ykc":
+        options |= _SOCKET_OPTIONS
+    return options
+
+
+def _add_settings(parser: argparse.ArgumentParser, options: dict[str, str]) -> None:
     from evproto.gateway.config import settings
 
     known = settings()
@@ -132,7 +172,7 @@ def _add_ykc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="check the settings, say what they are, and do not serve"
     )
-    for option, key in _OPTIONS.items():
+    for option, key in options.items():
         setting = known[key]
         text = setting.help.replace("%", "%%")
         default = setting.default
@@ -150,50 +190,6 @@ def _add_ykc(parser: argparse.ArgumentParser) -> None:
         else:
             name = option.rsplit("-", 1)[-1].upper()
             parser.add_argument(option, dest=key, default=None, metavar=name, help=text)
-
-
-def modernized(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """A command line in the spelling of ykc-proxy-server, in this one's; and what to say about it.
-
-    >>> modernized(["-tcpPort=27601", "-autoVerification", "true"])[0]
-    ['--tcp-port=27601', '--auto-login=true']
-    """
-    out: list[str] = []
-    notices: list[str] = []
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        name, equals, value = argument.lstrip("-").partition("=")
-        ours = _SEED_OPTIONS.get(name)
-        # What is spelt the same there and here is theirs with one dash only.
-        if ours is None or not argument.startswith("-") or argument.split("=")[0] == ours:
-            out.append(argument)
-            continue
-        is_bool = ours.startswith("--auto-")
-        if is_bool:
-            if not equals and waiting and waiting[0] in _GO_BOOL:
-                # There, a bare value ended the options, and everything behind it was ignored.
-                value = waiting.pop(0)
-                notices.append(
-                    f"{argument} {value}: taken for -{name}={value}; ykc-proxy-server stops reading here"
-                )
-            out.append(f"{ours}={value or 'true'}")
-        elif equals:
-            out.append(f"{ours}={value}")
-        elif waiting:
-            value = waiting.pop(0)
-            out.append(f"{ours}={value}")
-        else:
-            out.append(ours)
-        notices.append(f"-{name} is {ours} here")
-        if name == "host":
-            notices.append(
-                "-host is where piles connect; the API listens on 127.0.0.1 unless --http-host is given"
-            )
-    names = {one.partition("=")[0] for one in out}
-    if notices and "--servers" in names and "--forward" not in names:
-        notices.append("-servers alone forwarded nothing there; here it needs --forward http or nats")
-    return out, notices
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -251,15 +247,17 @@ def _serve(options: argparse.Namespace, console: Console) -> int:
 
     from evproto.gateway.config import ConfigError, Layer, describe, environment_layer, file_layer, load
 
-    given = {
-        key: value for option, key in _OPTIONS.items() if (value := getattr(options, key, None)) is not None
-    }
-    places = {key: option for option, key in _OPTIONS.items()}
+    taken = options_of(options.what)
+    given = {key: value for key in taken.values() if (value := getattr(options, key, None)) is not None}
+    places = {key: option for option, key in taken.items()}
+    wanted = {f"{name}.enabled": True for name in _PROTOCOLS if options.what in (name, "all")}
     try:
         environment = environment_layer()
         layers = [Layer(given, places), environment]
         if options.config is not None:
             layers.append(file_layer(options.config))
+        # What the file switches on or off comes before "all", and one protocol by name before the file.
+        layers.insert(len(layers) if options.what == "all" else 0, Layer(wanted, {}))
         config = load(*layers)
     except ConfigError as error:
         raise UsageError(*error.problems) from None

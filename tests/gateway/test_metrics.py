@@ -9,7 +9,6 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from evproto.gateway.metrics import Metrics
-
 from gateway.live import PILE, Running, serving
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]

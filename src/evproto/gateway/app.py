@@ -136,15 +136,22 @@ class Server:
         self.metrics.watch_outbox(self._outbox.counts)
         self._desk = CommandDesk(self._audit, on_end=self._count_command)
         self._sides = self._make_sides()
-        self.metrics.watch(
+        for adapter in self.adapters:
+            self.metrics.know(adapter.protocol, adapter.messages)
+        self.metrics.watch_by(
             "evproto_chargers_online",
             "Chargers that are connected and served",
-            lambda: float(sum(sum(side.online().values()) for side in self._sides)),
+            "protocol",
+            lambda: {name: count for side in self._sides for name, count in side.online().items()},
         )
-        self.metrics.watch(
+        self.metrics.watch_by(
             "evproto_connections",
-            "Connections of chargers",
-            lambda: float(sum(side.connections() for side in self._sides)),
+            "Connections of chargers, served or not yet, by what is spoken there",
+            "protocols",
+            lambda: {
+                " ".join(adapter.protocol for adapter in side.adapters): side.connections()
+                for side in self._sides
+            },
         )
         self.metrics.watch("evproto_commands_pending", "Commands under way", lambda: float(self.desk.pending))
         # Said now, with the setting: the HTTP server would only end.
@@ -268,9 +275,10 @@ class Server:
         return problems
 
     def _count_command(self, command: Command) -> None:
-        self.metrics.commands.labels(command.name, command.state).inc()
+        self.metrics.commands.labels(command.protocol, command.name, command.state).inc()
         if command.ended is not None:
-            self.metrics.command_seconds.observe((command.ended - command.created).total_seconds())
+            took = (command.ended - command.created).total_seconds()
+            self.metrics.command_seconds.labels(command.protocol).observe(took)
 
     async def _keep_house(self) -> None:
         while True:

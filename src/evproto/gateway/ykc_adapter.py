@@ -99,6 +99,9 @@ class YkcAdapter:
         self._taps: list[Tap] = []
         self.presence: Presence | None = None
         self._frame_counts = metrics.frames
+        metrics.know_frames(
+            {kind: layouts[0].name for kind, layouts in self._codec(_NEWEST).layouts.items() if layouts}
+        )
         self._may_complain = Throttle(100)
         self._watchers: list[Callable[[Sighting], None]] = []
         self._ssl = ssl_context(config.ykc)

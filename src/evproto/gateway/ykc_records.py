@@ -91,16 +91,15 @@ class RecordKeeper:
         try:
             stored = await self._outbox.put(event)
         except OutboxError as error:
-            self._metrics.records.labels("not_stored").inc()
+            self._metrics.record("ykc", "not_stored")
             logger.error(
                 "a transaction record could not be stored, it is not confirmed: %s",
                 error,
                 extra=data(**about),
             )
             return None
-        self._metrics.records.labels(
-            "conflict" if stored.conflict else "repeated" if stored.duplicate else "stored"
-        ).inc()
+        outcome = "conflict" if stored.conflict else "repeated" if stored.duplicate else "stored"
+        self._metrics.record("ykc", outcome)
         if stored.conflict:
             logger.warning(
                 "a transaction record has the number of another one with other content",
@@ -127,7 +126,7 @@ class RecordKeeper:
 
     def confirmed(self, known: KnownPile, number: str, digest: str | None, answer: Message) -> Message:
         """Remember how a record was confirmed, for when it is repeated."""
-        self._metrics.records.labels("confirmed").inc()
+        self._metrics.record("ykc", "confirmed")
         known.confirmations[number, digest or ""] = answer
         while len(known.confirmations) > _CONFIRMATIONS:
             known.confirmations.popitem(last=False)

@@ -25,12 +25,11 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from evproto.aio.ocpp.link import Accept, Ending, Link, LinkOptions, Receiver, clip_reason, cut_later
+from evproto.aio.ocpp.engine_link import STATE, EngineLink
+from evproto.aio.ocpp.link import Accept, Ending, LinkOptions, clip_reason
 from evproto.aio.ocpp.websockets_link import ServerLink
 
 __all__ = ["PicowsLink", "hand_over"]
-
-logger = logging.getLogger("evproto.aio.ocpp")
 
 _quiet = logging.getLogger("evproto.aio.ocpp.picows")
 _quiet.setLevel(logging.CRITICAL + 1)
@@ -43,35 +42,27 @@ AT_ONCE = 32
 the loop, so that one busy peer never holds it for long."""
 
 
-class PicowsLink(WSListener, Link):
+class PicowsLink(EngineLink, WSListener):
     """A server's connection, from the end of the handshake on."""
 
+    __slots__ = (*STATE, "_accept", "_size", "_socket", "_taken")
+
     def __init__(self, link: ServerLink, verdict: Accept, options: LinkOptions) -> None:
+        self._prepare(options, deque[bytes]())
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.remote_address = link.remote_address
         self.ssl_object = link.ssl_object
         self.subprotocol = verdict.subprotocol
-        self.deflate = False
-        self.receiver: Receiver | None = None
-        self._options = options
         self._accept: Accept | None = verdict
         self._socket: Any = None
-        self._tcp: asyncio.Transport = None  # type: ignore[assignment]
-        self._ended = False
-        self._ending: Ending | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._cut: asyncio.TimerHandle | None = None
-        self._parts: list[bytes] | None = None
         self._size = 0
         self._taken = 0
-        self._waiting: deque[bytes] = deque()
-        self._scheduled = False
-        self._paused = False
 
     # What the owner does
 
     @property
     def open(self) -> bool:
-        return not self._ended and not self._tcp.is_closing()
+        return not self._ended and not self._transport.is_closing()
 
     def send(self, data: bytes) -> None:
         if not self._ended:
@@ -80,24 +71,6 @@ class PicowsLink(WSListener, Link):
     def ping(self) -> None:
         if not self._ended:
             self._socket.send_ping(b"")
-
-    @property
-    def unsent(self) -> int:
-        return self._tcp.get_write_buffer_size()
-
-    def pause_reading(self) -> None:
-        if not self._paused:
-            self._paused = True
-            if not self._tcp.is_closing():
-                self._tcp.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._paused:
-            self._paused = False
-            if self._waiting:
-                self._later()
-            elif not self._tcp.is_closing():
-                self._tcp.resume_reading()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self._ended:
@@ -108,33 +81,21 @@ class PicowsLink(WSListener, Link):
         if self._paused:
             self.resume_reading()
 
-    def abort(self, reason: str = "") -> None:
-        self._tcp.abort()
-        self._end(Ending(1006, reason, "here"))
-
-    async def wait_closed(self) -> None:
-        await asyncio.shield(self._closed)
-
     # What picows does
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._socket = transport
-        self._tcp = transport.underlying_transport
-        self._tcp.set_write_buffer_limits(high=self._options.write_limit)
+        self._transport = transport.underlying_transport
+        self._transport.set_write_buffer_limits(high=self._options.write_limit)
         accept, self._accept = self._accept, None
         assert accept is not None
-        receiver = accept.receiver(self)
-        if self._ending is not None:
-            # Making it has closed the link.
-            receiver.ended(self._ending)
-        else:
-            self.receiver = receiver
+        self._report_to(accept.receiver(self))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == _TEXT or kind == _BINARY:  # noqa: SIM109 - twice as fast
             if self._parts is not None or frame.rsv1:
-                self._fail(1002, "a message began inside another one, or is compressed")
+                self.close(1002, "a message began inside another one, or is compressed")
                 return
             data = frame.get_payload_as_bytes()
             if not frame.fin:
@@ -143,7 +104,7 @@ class PicowsLink(WSListener, Link):
         elif kind == _CONT:
             parts = self._parts
             if parts is None:
-                self._fail(1002, "a continuation of nothing")
+                self.close(1002, "a continuation of nothing")
                 return
             data = frame.get_payload_as_bytes()
             if data:
@@ -152,7 +113,7 @@ class PicowsLink(WSListener, Link):
             self._size += len(data)
             if self._size > self._options.max_size:
                 self._parts = None
-                self._fail(1009, f"the message exceeds {self._options.max_size} bytes")
+                self.close(1009, f"the message exceeds {self._options.max_size} bytes")
                 return
             if not frame.fin:
                 return
@@ -167,77 +128,36 @@ class PicowsLink(WSListener, Link):
             if self.receiver is not None:
                 self.receiver.heard()
             return
-        if frame.last_in_buffer and not self._waiting:
+        if frame.last_in_buffer and not self._backlog:
             self._taken = 0
             self._deliver(data)
             return
         self._taken += 1
-        if self._waiting or self._taken > AT_ONCE:
-            self._waiting.append(data)
-            if not self._scheduled:
-                self._later()
+        if self._backlog or self._taken > AT_ONCE:
+            self._backlog.append(data)
+            self._later()
         else:
             self._deliver(data)
 
-    def _deliver(self, data: bytes) -> None:
-        if self._ended or self.receiver is None:
-            return
-        try:
-            self.receiver.received(data)
-        except Exception:
-            logger.exception("a receiver failed; closing its connection")
-            self.close(1011, "internal error")
-
-    def _later(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            if not self._tcp.is_closing():
-                self._tcp.pause_reading()
-            asyncio.get_running_loop().call_soon(self._more)
-
     def _more(self) -> None:
-        self._scheduled = False
+        self._more_scheduled = False
         self._taken = 0
-        for _ in range(min(AT_ONCE, len(self._waiting))):
+        for _ in range(min(AT_ONCE, len(self._backlog))):
             if self._paused:
                 return
-            self._deliver(self._waiting.popleft())
-        if self._waiting:
-            if not self._paused:
-                self._later()
-        elif not self._paused and not self._tcp.is_closing():
-            self._tcp.resume_reading()
+            self._deliver(self._backlog.popleft())
+        self._turn_over()
 
     def _peer_closes(self, frame: WSFrame) -> None:
         code, reason = _close_info(frame)
         if not self._socket.is_close_frame_sent:
             self._socket.send_close(code if code != 1005 else 1000, b"")
         # What came before the close frame is handled before the end is told.
-        while self._waiting and not self._ended:
-            self._deliver(self._waiting.popleft())
+        while self._backlog and not self._ended:
+            self._deliver(self._backlog.popleft())
         self._end(Ending(code, reason, "peer"))
         self._socket.disconnect()
         self._cut_soon()
-
-    def _fail(self, code: int, reason: str) -> None:
-        self.close(code, reason)
-
-    def _cut_soon(self) -> None:
-        if self._cut is None:
-            self._cut = cut_later(self._tcp, self._options.close_timeout)
-
-    def _end(self, ending: Ending) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._ending = ending
-        self._waiting.clear()
-        receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            try:
-                receiver.ended(ending)
-            except Exception:
-                logger.exception("a receiver failed at the end of its connection")
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         handshake = transport.close_handshake
@@ -247,18 +167,7 @@ class PicowsLink(WSListener, Link):
             self._end(Ending(int(code), sent.reason or "", "here"))
         else:
             self._end(Ending(1006, "the connection broke", "lost"))
-        if self._cut is not None:
-            self._cut.cancel()
-        if not self._closed.done():
-            self._closed.set_result(None)
-
-    def pause_writing(self) -> None:
-        if self.receiver is not None:
-            self.receiver.writing_paused()
-
-    def resume_writing(self) -> None:
-        if self.receiver is not None:
-            self.receiver.writing_resumed()
+        self._gone()
 
 
 def _close_info(frame: WSFrame) -> tuple[int, str]:

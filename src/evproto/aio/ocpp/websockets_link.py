@@ -26,17 +26,15 @@ from websockets.protocol import OPEN
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.server import ServerProtocol
 
+from evproto.aio.ocpp.engine_link import STATE, EngineLink
 from evproto.aio.ocpp.link import (
     Accept,
     Admit,
     Ending,
     Handshake,
-    Link,
     LinkOptions,
-    Receiver,
     Refuse,
     clip_reason,
-    cut_later,
 )
 
 __all__ = ["ServerLink", "WebSocketsLink"]
@@ -56,45 +54,14 @@ _SERVER_DEFLATE = ServerPerMessageDeflateFactory(
 )
 
 
-class WebSocketsLink(asyncio.Protocol, Link):
+class WebSocketsLink(EngineLink, asyncio.Protocol):
     """What both sides have in common, from the end of the handshake on."""
 
-    __slots__ = (
-        "_backlog",
-        "_closed",
-        "_cut",
-        "_ended",
-        "_ending",
-        "_more_scheduled",
-        "_options",
-        "_parts",
-        "_paused",
-        "_protocol",
-        "_transport",
-        "deflate",
-        "receiver",
-        "remote_address",
-        "ssl_object",
-        "subprotocol",
-    )
+    __slots__ = (*STATE, "_protocol")
 
     def __init__(self, protocol: WebSocketProtocol, options: LinkOptions) -> None:
+        self._prepare(options, b"")
         self._protocol = protocol
-        self._options = options
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._backlog = b""
-        self._more_scheduled = False
-        self._paused = False
-        self._parts: list[bytes] | None = None
-        self._ended = False
-        self._ending: Ending | None = None
-        self._closed: asyncio.Future[None] | None = None
-        self._cut: asyncio.TimerHandle | None = None
-        self.receiver: Receiver | None = None
-        self.remote_address = ()
-        self.ssl_object = None
-        self.subprotocol = None
-        self.deflate = False
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -123,24 +90,6 @@ class WebSocketsLink(asyncio.Protocol, Link):
             self._protocol.send_ping(os.urandom(4))
             self._flush()
 
-    @property
-    def unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
-
-    def pause_reading(self) -> None:
-        if not self._paused:
-            self._paused = True
-            if not self._transport.is_closing():
-                self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._paused:
-            self._paused = False
-            if self._backlog:
-                self._schedule_more()
-            elif not self._transport.is_closing():
-                self._transport.resume_reading()
-
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self._ended:
             return
@@ -154,15 +103,6 @@ class WebSocketsLink(asyncio.Protocol, Link):
         else:
             self._transport.abort()
         self._end(Ending(code, reason, "here"))
-
-    def abort(self, reason: str = "") -> None:
-        if self._transport is not None:
-            self._transport.abort()
-        self._end(Ending(1006, reason, "here"))
-
-    async def wait_closed(self) -> None:
-        if self._closed is not None:
-            await asyncio.shield(self._closed)
 
     # What the event loop does
 
@@ -179,20 +119,13 @@ class WebSocketsLink(asyncio.Protocol, Link):
         if self._backlog or self._paused:
             self._backlog += data
             if not self._paused:
-                self._schedule_more()
+                self._later()
         elif len(data) > SLICE:
             self._backlog = data[SLICE:]
             self._feed(data[:SLICE])
-            self._schedule_more()
+            self._later()
         else:
             self._feed(data)
-
-    def _schedule_more(self) -> None:
-        if not self._more_scheduled:
-            self._more_scheduled = True
-            if not self._transport.is_closing():
-                self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._more)
 
     def _more(self) -> None:
         self._more_scheduled = False
@@ -201,10 +134,7 @@ class WebSocketsLink(asyncio.Protocol, Link):
         data, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
         if data:
             self._feed(data)
-        if self._backlog:
-            self._schedule_more()
-        elif not self._paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._turn_over()
 
     def _feed(self, data: bytes) -> None:
         protocol = self._protocol
@@ -234,15 +164,6 @@ class WebSocketsLink(asyncio.Protocol, Link):
                     self._deliver(whole)
         elif opcode is not Opcode.CLOSE and not self._ended and self.receiver is not None:
             self.receiver.heard()
-
-    def _deliver(self, data: bytes) -> None:
-        if self._ended or self.receiver is None:
-            return
-        try:
-            self.receiver.received(data)
-        except Exception:
-            logger.exception("a receiver failed; closing its connection")
-            self.close(1011, "internal error")
 
     def _flush(self) -> None:
         transport = self._transport
@@ -274,30 +195,6 @@ class WebSocketsLink(asyncio.Protocol, Link):
         elif sent is not None:
             self._end(Ending(sent.code, sent.reason, "here"))
 
-    def _cut_soon(self) -> None:
-        if self._cut is None and self._transport is not None:
-            self._cut = cut_later(self._transport, self._options.close_timeout)
-
-    def _report_to(self, receiver: Receiver) -> None:
-        """Have a receiver that was just made; it is told at once if making it has closed the link."""
-        if self._ending is not None:
-            receiver.ended(self._ending)
-        else:
-            self.receiver = receiver
-
-    def _end(self, ending: Ending) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._ending = ending
-        self._backlog = b""
-        receiver, self.receiver = self.receiver, None
-        if receiver is not None:
-            try:
-                receiver.ended(ending)
-            except Exception:
-                logger.exception("a receiver failed at the end of its connection")
-
     def eof_received(self) -> None:
         self._protocol.receive_eof()
         self._flush()
@@ -308,18 +205,7 @@ class WebSocketsLink(asyncio.Protocol, Link):
         self._protocol.data_to_send()
         self._check_end()
         self._end(Ending(1006, str(exc) if exc is not None else "the connection broke", "lost"))
-        if self._cut is not None:
-            self._cut.cancel()
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
-
-    def pause_writing(self) -> None:
-        if self.receiver is not None:
-            self.receiver.writing_paused()
-
-    def resume_writing(self) -> None:
-        if self.receiver is not None:
-            self.receiver.writing_resumed()
+        self._gone()
 
 
 class ServerLink(WebSocketsLink):

@@ -75,10 +75,17 @@ class NatsLink:
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._next = 0
         self._problem = ""
+        self.on_change: Callable[[bool], None] = lambda connected: None
+        """Is told when the connection is there, and when it is lost."""
 
     @property
     def connected(self) -> bool:
         return self._up.is_set()
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection, where there was something to learn."""
+        return self._problem
 
     @property
     def max_payload(self) -> int:
@@ -116,12 +123,19 @@ class NatsLink:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await client.publish(message.reply, data)
 
-    async def request(self, subject: str, data: bytes, timeout: float) -> bytes:
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Send a message that nobody answers, and that may be lost with the connection; raises LinkError."""
+        client = self._ready_for(data)
+        try:
+            await client.publish(subject, data)
+        except (nats.errors.Error, OSError) as error:
+            raise LinkError("lost", f"the connection to NATS was lost: {error}") from error
+
+    async def request(
+        self, subject: str, data: bytes, timeout: float, headers: dict[str, str] | None = None
+    ) -> bytes:
         """The reply to a message; raises LinkError."""
-        self._check_size(data)
-        client = self._client
-        if client is None or not self.connected:
-            raise LinkError("down", f"no connection to NATS{self._problem and f': {self._problem}'}")
+        client = self._ready_for(data)
         self._next += 1
         token = str(self._next)
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
@@ -129,7 +143,7 @@ class NatsLink:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    await client.publish(subject, data, reply=f"{self._inbox}.{token}")
+                    await client.publish(subject, data, reply=f"{self._inbox}.{token}", headers=headers)
                 except (nats.errors.Error, OSError) as error:
                     raise LinkError("lost", f"the connection to NATS was lost: {error}") from error
                 message = await future
@@ -143,10 +157,13 @@ class NatsLink:
             raise LinkError("nobody", "nobody is there to answer")
         return message.data
 
-    def _check_size(self, data: bytes) -> None:
+    def _ready_for(self, data: bytes) -> Client:
         if len(data) > self.max_payload:
             text = f"a message of {len(data)} bytes, NATS takes {self.max_payload}"
             raise LinkError("large", text)
+        if self._client is None or not self.connected:
+            raise LinkError("down", f"no connection to NATS{self._problem and f': {self._problem}'}")
+        return self._client
 
     async def _on_reply(self, message: Msg) -> None:
         future = self._waiting.get(message.subject.rpartition(".")[2])
@@ -266,13 +283,17 @@ class NatsLink:
             raise ConnectionError("; ".join(problems[:1]) or "the connection was closed at once")
         self._client = client
         self._up.set()
+        self.on_change(True)
 
     def _down(self) -> None:
+        was_up = self.connected
         self._client = None
         self._up.clear()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(LinkError("lost", "the connection to NATS was lost"))
+        if was_up:
+            self.on_change(False)
 
 
 async def _close(client: Client, *, flush: bool = False) -> None:

@@ -399,3 +399,39 @@ def test_a_message_that_cannot_be_amended_does_not_stop_the_others() -> None:
                 assert stopped == [2]
 
     run(main())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_handler_that_closes_the_connection_among_many_messages_read_at_once(engine: str) -> None:
+    """What is read at once and behind it is not served, and the closing handshake goes on."""
+
+    async def main() -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
+        link = LinkOptions(close_timeout=2 * PATIENCE)
+        server = central_system(settings=ServerSettings(engine=engine, link=link))  # type: ignore[arg-type]
+
+        @server.on(m.DataTransferRequest)
+        def transfer(station: Any, request: Any) -> m.DataTransferResponse:
+            station.close(1000, "enough")
+            return m.DataTransferResponse(status=e.DataTransferStatus.ACCEPTED)
+
+        async with serving(server):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.listeners[0].port)
+            writer.write(request_for("/CS1"))
+            await soon(reader.readuntil(b"\r\n\r\n"))
+            beat = masked(1, b'[2,"1","Heartbeat",{}]')
+            writer.write(beat * 40 + masked(1, b'[2,"2","DataTransfer",{"vendorId":"a"}]') + beat * 20)
+            opcodes = []
+            while not opcodes or opcodes[-1] != 0x88:
+                head = await soon(reader.readexactly(2))
+                opcodes.append(head[0])
+                payload = await soon(reader.readexactly(head[1]))
+            assert opcodes == [0x81] * 40 + [0x88]
+            assert payload[:2] == (1000).to_bytes(2, "big")
+            writer.write(masked(8, payload))
+            assert await soon(reader.read()) == b""
+            writer.close()
+        assert problems == []
+
+    run(main())

@@ -142,9 +142,11 @@ class PicowsLink(EngineLink, WSListener):
     def _more(self) -> None:
         self._more_scheduled = False
         self._taken = 0
-        for _ in range(min(AT_ONCE, len(self._backlog))):
+        for _ in range(AT_ONCE):
             if self._paused:
                 return
+            if not self._backlog:
+                break
             self._deliver(self._backlog.popleft())
         self._turn_over()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evproto import ykc
 from evproto.messages import BEIJING
-from evproto.simulate.ykc.vehicle import VEHICLES, make_vehicle
+from evproto.simulate.vehicle import VEHICLES, make_vehicle
 from evproto.ykc.enums import StopReason, TariffRate
 from evproto.ykc.messages import (
     BillingModelSettingRequest,

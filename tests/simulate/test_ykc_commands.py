@@ -10,8 +10,8 @@ import pytest
 
 from evproto import ykc
 from evproto.messages import BEIJING, RawTime
+from evproto.simulate.vehicle import VEHICLES, make_vehicle
 from evproto.simulate.ykc.billing import default_tariff
-from evproto.simulate.ykc.vehicle import VEHICLES, make_vehicle
 from evproto.ykc import messages as m
 from evproto.ykc.enums import GunStatus, RemoteStartFailureReason, StopReason, TariffRate
 from simulate.bench import PILE, Bench

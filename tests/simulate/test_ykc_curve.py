@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evproto.simulate.ykc.billing import Meter, default_tariff
-from evproto.simulate.ykc.charging import Charge, Clock, Order
-from evproto.simulate.ykc.vehicle import VEHICLES, CarModel, make_vehicle, make_vin
+from evproto.simulate.charging import Clock
+from evproto.simulate.meter import Meter
+from evproto.simulate.vehicle import VEHICLES, CarModel, make_vehicle, make_vin
+from evproto.simulate.ykc.billing import default_tariff
+from evproto.simulate.ykc.charging import Charge, Order
 from evproto.ykc.enums import PileType, StartSource, StopReason
 
 STEP_JOULES = 360.0  # one step of the meter, 0.0001 kWh

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from evproto import ykc
+from evproto.simulate.vehicle import make_vehicle
 from evproto.simulate.ykc import Faults, Habits, PileSettings, SimulatedPile
 from evproto.simulate.ykc.billing import default_tariff
-from evproto.simulate.ykc.vehicle import make_vehicle
 from evproto.wire.frame import Frame
 from evproto.ykc import messages as m
 from evproto.ykc.enums import ExecutionControl, StopReason

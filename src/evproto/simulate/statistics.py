@@ -7,7 +7,10 @@ from typing import Any
 
 from evproto.simulate.latency import Latencies
 
-__all__ = ["Statistics"]
+__all__ = ["Kind", "Statistics", "spelled"]
+
+Kind = int | str
+"""What is counted apart: a frame type of YKC, or an action."""
 
 
 class Statistics:
@@ -18,10 +21,10 @@ class Statistics:
             ``connections lost``, ``connections failed``, ``records made``, ``records
             confirmed``, ``records illegal``, ``bytes sent``, ``bytes received``,
             ``bad frames``, ``heartbeats missed`` and more.
-        sent, received: frames by frame type.
+        sent, received: messages by frame type, or by action.
         faults: faults put on the wire, by kind.
-        latencies: time from a frame to its answer, by the frame's type.
-        unanswered: frames whose answer never came, by frame type.
+        latencies: time from a message to its answer, by the message's kind.
+        unanswered: messages whose answer never came, by kind.
         lateness: how late the simulator itself came to what was due. Answers
             are seen as late as that: where it is long, it is not the server
             that was measured.
@@ -29,18 +32,18 @@ class Statistics:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.sent: Counter[int] = Counter()
-        self.received: Counter[int] = Counter()
+        self.sent: Counter[Kind] = Counter()
+        self.received: Counter[Kind] = Counter()
         self.faults: Counter[str] = Counter()
-        self.latencies: dict[int, Latencies] = {}
-        self.unanswered: Counter[int] = Counter()
+        self.latencies: dict[Kind, Latencies] = {}
+        self.unanswered: Counter[Kind] = Counter()
         self.lateness = Latencies()
 
-    def answered(self, frame_type: int, seconds: float) -> None:
-        """A frame got its answer."""
-        latencies = self.latencies.get(frame_type)
+    def answered(self, kind: Kind, seconds: float) -> None:
+        """A message got its answer."""
+        latencies = self.latencies.get(kind)
         if latencies is None:
-            latencies = self.latencies[frame_type] = Latencies()
+            latencies = self.latencies[kind] = Latencies()
         latencies.add(seconds)
 
     def merge(self, other: Statistics) -> None:
@@ -80,26 +83,31 @@ class Statistics:
         return made
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: frame types as 0x03, latencies in milliseconds."""
+        """For JSON: see :func:`spelled`, latencies in milliseconds."""
         return {
             "counts": {name.replace(" ", "_"): count for name, count in sorted(self.counts.items())},
             "sent": _named(self.sent),
             "received": _named(self.received),
             "faults": dict(sorted(self.faults.items())),
             "answers": {
-                f"0x{kind:02X}": {"count": one.count, "unanswered": self.unanswered[kind], **_times(one)}
-                for kind, one in sorted(self._all_answers().items())
+                spelled(kind): {"count": one.count, "unanswered": self.unanswered[kind], **_times(one)}
+                for kind, one in sorted(self._all_answers().items(), key=lambda one: spelled(one[0]))
             },
             "lateness": _times(self.lateness),
         }
 
-    def _all_answers(self) -> dict[int, Latencies]:
+    def _all_answers(self) -> dict[Kind, Latencies]:
         """Also the kinds of which not one was answered."""
         return {kind: self.latencies.get(kind) or Latencies() for kind in {*self.latencies, *self.unanswered}}
 
 
-def _named(counter: Counter[int]) -> dict[str, int]:
-    return {f"0x{kind:02X}": count for kind, count in sorted(counter.items())}
+def spelled(kind: Kind) -> str:
+    """A frame type as 0x03, an action as it is called."""
+    return kind if isinstance(kind, str) else f"0x{kind:02X}"
+
+
+def _named(counter: Counter[Kind]) -> dict[str, int]:
+    return {spelled(kind): count for kind, count in sorted(counter.items(), key=lambda one: spelled(one[0]))}
 
 
 def _times(latencies: Latencies) -> dict[str, float]:

@@ -184,7 +184,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _plan(options: argparse.Namespace) -> RunPlan:
     from evproto.simulate.ykc.faults import parse_faults
     from evproto.simulate.ykc.fleet import FleetPlan
-    from evproto.simulate.ykc.people import Habits
+    from evproto.simulate.people import Habits
     from evproto.simulate.ykc.running import RunPlan
 
     for identity in options.pile_id:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evproto.simulate.faults import Faults
+from evproto.simulate.people import Habits
 from evproto.simulate.statistics import Statistics
-from evproto.simulate.ykc.faults import Faults, Segment, parse_faults
-from evproto.simulate.ykc.people import Habits
+from evproto.simulate.vehicle import Vehicle, make_vehicle
+from evproto.simulate.ykc.faults import Segment, parse_faults
 from evproto.simulate.ykc.pile import PileModel, PileSettings
 from evproto.simulate.ykc.simulated import SimulatedPile
-from evproto.simulate.ykc.vehicle import Vehicle, make_vehicle
 
 if TYPE_CHECKING:
     from evproto.simulate.ykc.fleet import Fleet, FleetPlan, NoServerError, RecordEvent

@@ -1,10 +1,9 @@
-"""The energy meter of a gun, and the bill of one charging session.
+"""The bill of one charging session.
 
-Energy is counted in whole microjoules (power in mW times ms) and read in
-steps of 0.0001 kWh, as the wire has it. A tier of the bill is the sum of the
-differences of readings taken whenever the rate changes, so the tiers add up to
-the difference of the meter's readings to the last step. Amounts are whole
-0.0001 CNY: nothing here is a float.
+Energy is in the steps of the meter, 0.0001 kWh, as the wire has it. A tier of
+the bill is the sum of the differences of readings taken whenever the rate
+changes, so the tiers add up to the difference of the meter's readings to the
+last step. Amounts are whole 0.0001 CNY: nothing here is a float.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ from typing import Final
 from evproto.ykc.enums import TariffRate
 from evproto.ykc.tariff import PERIODS, Price, Tariff, periods
 
-__all__ = ["HALF_HOUR", "STEP", "Bill", "Meter", "default_tariff"]
+__all__ = ["HALF_HOUR", "Bill", "default_tariff"]
 
-STEP: Final = 360_000_000
-"""Microjoules in one step of the meter, 0.0001 kWh."""
 HALF_HOUR: Final = 1_800_000
 """Milliseconds."""
 
@@ -48,28 +45,6 @@ def default_tariff(billing_model_no: str = "0000") -> Tariff:
         },
         periods=spans,
     )
-
-
-class Meter:
-    """The meter of one gun; it never goes back."""
-
-    def __init__(self, reading: int) -> None:
-        """``reading`` in steps of 0.0001 kWh."""
-        self._energy = reading * STEP
-
-    @property
-    def reading(self) -> int:
-        """In steps of 0.0001 kWh."""
-        return self._energy // STEP
-
-    def count(self, voltage: int, current: int, milliseconds: int) -> None:
-        """Count a voltage in 0.1 V and a current in 0.1 A for a time."""
-        self._energy += voltage * current * 10 * milliseconds
-
-    def time_to(self, reading: int, voltage: int, current: int) -> int:
-        """Milliseconds until ``reading`` is passed at this output; 0 if it is already."""
-        missing = (reading + 1) * STEP - self._energy
-        return -(-missing // (voltage * current * 10)) if missing > 0 else 0
 
 
 class Bill:

@@ -23,6 +23,9 @@ from typing import Final
 
 import msgspec
 
+from evproto.simulate.faults import Faults
+from evproto.simulate.faults import parse_faults as _parse_faults
+
 __all__ = ["DEFAULT_RATES", "Faults", "Segment", "Wire", "parse_faults"]
 
 DEFAULT_RATES: Final[Mapping[str, float]] = {
@@ -37,25 +40,6 @@ DEFAULT_RATES: Final[Mapping[str, float]] = {
 _APART: Final = 0.004
 _HOLD: Final = 0.2
 _LONGEST_GARBAGE: Final = 40
-_MOST_SKEW: Final = 86_400_000
-
-
-class Faults(msgspec.Struct, frozen=True):
-    """Rates by kind; kinds not there do not occur."""
-
-    rates: Mapping[str, float] = {}
-
-    def __bool__(self) -> bool:
-        return any(self.rates.values())
-
-    def strikes(self, kind: str, rng: random.Random) -> bool:
-        """Whether it happens this time."""
-        rate = self.rates.get(kind, 0.0)
-        return rate > 0 and rng.random() < rate
-
-    def skew(self, rng: random.Random) -> int:
-        """How wrong a pile's clock is, in ms."""
-        return rng.randrange(-_MOST_SKEW, _MOST_SKEW) if self.strikes("clock-skew", rng) else 0
 
 
 def parse_faults(text: str) -> Faults:
@@ -64,21 +48,7 @@ def parse_faults(text: str) -> Faults:
     Raises:
         ValueError: a kind there is not, or a rate outside 0 to 1.
     """
-    rates: dict[str, float] = {}
-    for part in text.split(","):
-        kind, colon, number = part.strip().partition(":")
-        if kind not in DEFAULT_RATES:
-            raise ValueError(f"there is no fault {kind!r}; there are {', '.join(DEFAULT_RATES)}")
-        rate = DEFAULT_RATES[kind]
-        if colon:
-            try:
-                rate = float(number)
-            except ValueError:
-                raise ValueError(f"the rate of {kind} is a number from 0 to 1, not {number!r}") from None
-            if not 0 <= rate <= 1:
-                raise ValueError(f"the rate of {kind} is from 0 to 1, not {number}")
-        rates[kind] = rate
-    return Faults(rates)
+    return _parse_faults(text, DEFAULT_RATES)
 
 
 class Segment(msgspec.Struct, frozen=True):

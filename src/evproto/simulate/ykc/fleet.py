@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from evproto.errors import EvprotoError
+from evproto.simulate.faults import Faults
+from evproto.simulate.people import Habits
 from evproto.simulate.recording import Recording
 from evproto.simulate.statistics import Statistics
-from evproto.simulate.ykc.faults import Faults
-from evproto.simulate.ykc.people import Habits
 from evproto.simulate.ykc.pile import PileSettings
 from evproto.simulate.ykc.simulated import SimulatedPile
 from evproto.ykc import session as sessions

@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from evproto.messages import Message
+from evproto.simulate.meter import Meter
+from evproto.simulate.vehicle import Vehicle
 from evproto.simulate.ykc import reports
-from evproto.simulate.ykc.billing import Meter
 from evproto.simulate.ykc.charging import Charge, Order
-from evproto.simulate.ykc.vehicle import Vehicle
 from evproto.ykc.enums import (
     GunDocked,
     GunHealth,

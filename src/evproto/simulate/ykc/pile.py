@@ -15,12 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from evproto.messages import Message
+from evproto.simulate.charging import Clock
+from evproto.simulate.vehicle import Vehicle
 from evproto.simulate.ykc.billing import default_tariff
-from evproto.simulate.ykc.charging import Charge, Clock, Order, cents
+from evproto.simulate.ykc.charging import Charge, Order, cents
 from evproto.simulate.ykc.commands import Commands
 from evproto.simulate.ykc.gun import Gun
 from evproto.simulate.ykc.reports import moment
-from evproto.simulate.ykc.vehicle import Vehicle
 from evproto.wire.frame import Frame
 from evproto.ykc.enums import (
     BillingModelVerificationResult,
@@ -260,7 +261,22 @@ class PileModel:
             del self._asked[number]
         self._commands.tick(now)
 
-    # What people do at the pile
+    # What people see and do at the pile
+
+    @property
+    def identity(self) -> str:
+        """The pile's number."""
+        return self.pile_id
+
+    @property
+    def reads_vins(self) -> bool:
+        """Whether a car can be charged by its VIN: only on DC does it say it."""
+        return self.settings.pile_type is PileType.DC
+
+    @property
+    def joins_guns(self) -> bool:
+        """Whether one car may take two guns (section 12)."""
+        return self.settings.version >= "1.6"
 
     def gun(self, number: int) -> Gun | None:
         """The gun with this number."""

@@ -10,7 +10,8 @@ import datetime as dt
 from typing import Any, Final
 
 from evproto.messages import BEIJING
-from evproto.simulate.ykc.charging import Charge, Clock
+from evproto.simulate.charging import Clock
+from evproto.simulate.ykc.charging import Charge
 from evproto.ykc.enums import (
     AbnormalFlag,
     BatteryOwnership,

@@ -10,9 +10,10 @@ from typing import Final
 
 from evproto.errors import EvprotoError
 from evproto.messages import BEIJING
+from evproto.simulate.faults import Faults
+from evproto.simulate.people import Habits, People
 from evproto.simulate.statistics import Statistics
-from evproto.simulate.ykc.faults import Faults, Segment, Wire
-from evproto.simulate.ykc.people import Habits, People
+from evproto.simulate.ykc.faults import Segment, Wire
 from evproto.simulate.ykc.pile import PileModel, PileSettings, Reboot, Record, Reply, Request
 from evproto.ykc import session as sessions
 from evproto.ykc.messages import HeartbeatRequest, HeartbeatResponse

@@ -32,11 +32,14 @@ class HookError(EvprotoError):
 
     Attributes:
         status: the status of the response; 0: there was none.
+        said: how its body begins, where the status was another than 200. Not in the text: some
+            programs repeat there what they were asked, and that may be secret.
     """
 
-    def __init__(self, text: str, *, status: int = 0) -> None:
+    def __init__(self, text: str, *, status: int = 0, said: str = "") -> None:
         super().__init__(text)
         self.status = status
+        self.said = said
 
     @property
     def answered(self) -> bool:
@@ -111,8 +114,8 @@ class Hook:
                 raise HookError(f"{self.name}: {why}") from None
         if status != 200:
             said = " ".join(raw[: 4 * _SAID].decode("utf-8", "replace").split())[:_SAID]
-            more = "; redirects are not followed" if 300 <= status < 400 else f": {said}" if said else ""
-            raise HookError(f"{self.name}: answered {status}{more}", status=status)
+            more = "; redirects are not followed" if 300 <= status < 400 else ""
+            raise HookError(f"{self.name}: answered {status}{more}", status=status, said=said)
         if len(raw) > self._max_answer:
             raise HookError(f"{self.name}: its answer is longer than {self._max_answer} bytes", status=status)
         try:

@@ -113,6 +113,7 @@ class Chunk:
         packet: number of the packet that brought them, from 1.
         connection: the TCP connection, in captures.
         from_client: in captures, whether the connection's client sent them.
+        whose: the charger, where the input is a capture of a server.
     """
 
     data: bytes
@@ -128,6 +129,7 @@ class Chunk:
     packet: int | None = None
     connection: Connection | None = None
     from_client: bool | None = None
+    whose: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ addresses), is no run. In a run that begins with something else, the frame is
 looked for at later start bytes, where it has to fit the run exactly or have a
 right checksum.
 
+What a server has captured (:mod:`evproto.capture.spoken`) is read as it is meant.
+
 Also found: string literals (``b'h\x0c\x00'``), lists of decimal numbers, a
 frame wrapped over lines that hold nothing but hex, and dumps with offsets
 below a log line, with or without a log prefix in front of every line.
@@ -33,6 +35,7 @@ from evproto.capture.items import Chunk, Direction, Item, Note, NoteKind, Time
 from evproto.capture.lines import Line, Lines
 from evproto.capture.markers import find_direction, find_time
 from evproto.capture.spelling import DECIMAL_LIST, LITERAL, decimal_bytes, literal_bytes, spell
+from evproto.capture.spoken import Missing, Spoken, read_spoken
 
 __all__ = ["LogReader", "Run", "find_runs"]
 
@@ -220,6 +223,11 @@ class LogReader:
     def take(self, line: Line) -> Iterator[Item]:
         """Read a line that somebody else has cut; instead of :meth:`feed`."""
         text = line.text
+        spoken = read_spoken(text) if line.begins and line.ends else None
+        if spoken is not None:
+            yield from self._close()
+            yield from self._spoken(spoken, line)
+            return
         if not line.ends and self._long != line.number:
             self._long = line.number
             why = "the line is very long and read in pieces; a frame may be cut"
@@ -242,6 +250,31 @@ class LogReader:
             return
         yield from self._runs(line)
         self._previous = text[:_CONTEXT_LIMIT]
+
+    def _spoken(self, spoken: Spoken | Missing, line: Line) -> Iterator[Item]:
+        if isinstance(spoken, Missing):
+            yield Note(
+                "gap",
+                spoken.text,
+                self._source,
+                line=line.number,
+                time=spoken.time,
+                stream=self._source,
+                missing=spoken.bytes,
+            )
+        elif spoken.protocol.startswith("ykc"):
+            self._any = True
+            yield Chunk(
+                spoken.data,
+                self._source,
+                line=line.number,
+                time=spoken.time,
+                direction="pile_to_platform" if spoken.from_charger else "platform_to_pile",
+                stream=self._source,
+                starts=True,
+                text=line.text.strip()[:_CONTEXT_LIMIT],
+                whose=spoken.charger,
+            )
 
     def _runs(self, line: Line) -> Iterator[Item]:
         text = line.text

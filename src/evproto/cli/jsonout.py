@@ -249,6 +249,8 @@ def _place(item: dict[str, Any], chunk: Chunk, position: int | None) -> None:
         item["time"] = _moment(chunk.time)
     if chunk.direction:
         item["seen"] = chunk.direction
+    if chunk.whose:
+        item["charger"] = chunk.whose
     if chunk.connection is not None:
         item["client"] = str(chunk.connection.client)
         item["server"] = str(chunk.connection.server)

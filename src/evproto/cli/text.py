@@ -365,7 +365,8 @@ def show_place(chunk: Chunk, position: int | None) -> str:
     if chunk.source.startswith("<arguments"):
         return ""
     if chunk.line is not None:
-        return f"{chunk.source}:{chunk.line}"
+        whose = f", {chunk.whose}" if chunk.whose else ""
+        return f"{chunk.source}:{chunk.line}{whose}"
     return chunk.source if position is None else f"{chunk.source}: byte {position}"
 
 

@@ -60,6 +60,7 @@ class FrameDecoder:
     def __init__(self, protocol: str = "", *, check: bool = False, redact: bool = False) -> None:
         self._protocol = protocol
         self._guessed: Guesser | None = None
+        self._said = False
         self._check = check
         self._memory = Memory() if redact else None
         self._pairing = Pairing()
@@ -80,7 +81,7 @@ class FrameDecoder:
         for item in iterator:
             if isinstance(item, TextFrame):
                 self._look_at(item)
-                if not live and not self._protocol:
+                if not live and not self._protocol and not item.protocol:
                     yield from self._held(item, iterator)
                     live = True
                     continue
@@ -106,22 +107,28 @@ class FrameDecoder:
         yield from held
 
     def _look_at(self, chunk: TextFrame) -> None:
-        if self._guesser is not None:
+        if chunk.protocol:
+            self._said = True
+        elif self._guesser is not None:
             self._guesser.look_at(chunk)
 
     @property
     def decided(self) -> bool:
-        """Whether the protocol is known or could be guessed."""
-        return bool(self._protocol) or (self._guessed is not None and self._guessed.decided)
+        """Whether the protocol is known, was told or could be guessed."""
+        return bool(self._protocol) or self._said or (self._guessed is not None and self._guessed.decided)
 
     def codec(self, chunk: TextFrame) -> tuple[str, Codec]:
         """The protocol that a frame is of, and its codec."""
-        protocol = self._protocol or (self._guesser.protocol_of(chunk) if self._guesser is not None else "")
+        protocol = self._protocol or chunk.protocol
+        if not protocol and self._guesser is not None:
+            protocol = self._guesser.protocol_of(chunk)
         return protocol, codec_of(protocol)
 
     def news(self, chunk: TextFrame) -> Guess | None:
         """What is to be said about the protocol before the frame is told."""
-        return self._guesser.news(chunk) if self._guesser is not None else None
+        if chunk.protocol or self._guesser is None:
+            return None
+        return self._guesser.news(chunk)
 
     def decode(self, chunk: TextFrame) -> Iterator[Told | Guess]:
         """A frame, and before it what was guessed about it."""
@@ -137,7 +144,8 @@ class FrameDecoder:
     def read_doubting(self, chunk: TextFrame) -> Reading:
         """A frame as its protocol reads it; of one that is refused, another protocol may be guessed."""
         result = self.read(chunk)
-        if isinstance(result.outcome, MessageError) and self._guesser is not None:
+        known = self._protocol or chunk.protocol
+        if isinstance(result.outcome, MessageError) and not known and self._guesser is not None:
             self._guesser.doubt(chunk)
             if self._guesser.protocol_of(chunk) != result.protocol:
                 result = self.read(chunk)

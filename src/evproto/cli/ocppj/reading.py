@@ -11,7 +11,9 @@ from evproto.capture.detection import Format
 from evproto.capture.lines import Line, Lines, sniff_encoding
 from evproto.capture.logs import LogReader
 from evproto.capture.markers import find_time
+from evproto.capture.spoken import Spoken, read_spoken
 from evproto.cli.errors import UsageError
+from evproto.cli.ocppj import PROTOCOLS
 from evproto.cli.ocppj.context import NOBODY, Charger, Way, find_charger, find_way
 from evproto.cli.ocppj.finding import Found, find_frames
 
@@ -42,6 +44,7 @@ class TextFrame(Chunk):
         way: which way the line says it goes.
         charger: whose it is.
         lost: how many characters at the end of its line were not read.
+        protocol: what the line says that it is of.
     """
 
     frame: str = ""
@@ -52,6 +55,7 @@ class TextFrame(Chunk):
     way: Way = ""
     charger: Charger = NOBODY
     lost: int = 0
+    protocol: str = ""
 
 
 def make_frame_reader(
@@ -139,7 +143,11 @@ class FrameReader:
 
     def _whole(self, pieces: list[Line], text: str) -> Iterator[Item]:
         found = False
-        if "[" in text:
+        spoken = read_spoken(text)
+        if isinstance(spoken, Spoken) and not spoken.protocol.startswith("ykc"):
+            found = True
+            yield _spoken_frame(spoken, self._source, pieces[0].number)
+        elif spoken is None and "[" in text:
             for frame in find_frames(text):
                 found = True
                 yield text_frame(frame, self._source, pieces[0].number, self._lost)
@@ -167,6 +175,26 @@ def text_frame(found: Found, source: str, line: int | None = None, lost: int = 0
         way=find_way(before, after),
         charger=find_charger(before, after),
         lost=0 if found.whole else lost,
+    )
+
+
+def _spoken_frame(spoken: Spoken, source: str, line: int) -> TextFrame:
+    """The item for a frame that a server has captured: nothing about it is to be found out."""
+    text = spoken.data.decode("utf-8", "replace")
+    value = _value(text)
+    protocol = "ntxcp" if spoken.protocol.startswith("ntxcp") else spoken.protocol
+    return TextFrame(
+        spoken.data,
+        source,
+        line=line,
+        time=spoken.time,
+        starts=True,
+        frame=text,
+        whole=value is not None,
+        value=value,
+        way="station_to_csms" if spoken.from_charger else "csms_to_station",
+        charger=Charger(spoken.charger, True),
+        protocol=protocol if protocol in PROTOCOLS else "",
     )
 
 

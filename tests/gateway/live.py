@@ -13,7 +13,7 @@ import httpx
 from reference.bodies import wrap
 
 from evproto.gateway.app import Server
-from evproto.gateway.config import Layer, load
+from evproto.gateway.config import Config, Layer, load
 
 PILE = "55031412782305"
 WAIT = 30.0
@@ -127,7 +127,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, **settings: Any) -> AsyncIterator[Running]:
+async def serving(
+    folder: Path, *, make: Callable[[Config], Server] = Server, **settings: Any
+) -> AsyncIterator[Running]:
     """A server with settings by key, with ``_`` for ``-`` and ``__`` for ``.``: ``ykc__auto_login=False``."""
     values: dict[str, Any] = {
         "ykc.host": "127.0.0.1",
@@ -142,7 +144,7 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     for name, value in settings.items():
         section, _, key = name.partition("__")
         values[f"{section.replace('_', '-')}.{key.replace('_', '-')}"] = value
-    server = Server(load(Layer(values, {})))
+    server = make(load(Layer(values, {})))
     await server.start()
     base = f"http://127.0.0.1:{server.http_port}"
     async with httpx.AsyncClient(base_url=base, timeout=WAIT, trust_env=False) as client:

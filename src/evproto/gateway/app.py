@@ -19,7 +19,9 @@ from starlette.routing import BaseRoute
 
 from evproto.errors import EvprotoError
 from evproto.gateway.adapter import Adapter, ListenError, Side
+from evproto.gateway.admission import Door, make_door
 from evproto.gateway.audit import Audit, AuditError
+from evproto.gateway.capture import Capture
 from evproto.gateway.commands import Command, CommandDesk
 from evproto.gateway.config import Config, ConfigError, describe, is_public
 from evproto.gateway.dropin import SUBJECT
@@ -28,10 +30,12 @@ from evproto.gateway.http_sink import HttpSink
 from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics, OutboxObserver
 from evproto.gateway.nats_sink import NatsSink, NatsStream
+from evproto.gateway.ocpp import OcppSide
 from evproto.gateway.openapi import openapi
 from evproto.gateway.outbox import DeliverySettings, Outbox, OutboxError, Retention
 from evproto.gateway.page import Page
-from evproto.gateway.rest import Api, make_app
+from evproto.gateway.rest import Api
+from evproto.gateway.routes import make_app
 from evproto.gateway.sink import Sink
 from evproto.gateway.tokens import Tokens, hash_of
 from evproto.gateway.ykc_adapter import YkcAdapter
@@ -68,7 +72,9 @@ class Server:
         self._outbox: Outbox | None = None
         self._audit: Audit | None = None
         self._desk: CommandDesk | None = None
+        self._door: Door | None = None
         self._sides: list[Side] = []
+        self._capture: Capture | None = None
         self._api: Api | None = None
         self._page: Page | None = None
         self._http: _Http | None = None
@@ -138,6 +144,7 @@ class Server:
         self._sides = self._make_sides()
         for adapter in self.adapters:
             self.metrics.know(adapter.protocol, adapter.messages)
+        self._start_capture()
         self.metrics.watch_by(
             "evproto_chargers_online",
             "Chargers that are connected and served",
@@ -189,10 +196,35 @@ class Server:
         assert self._outbox is not None
         config = self.config
         forwarding = config.forward.to != "none"
+        self._door = make_door(config)
         sides: list[Side] = []
         if config.ykc.enabled:
-            sides.append(YkcAdapter(config, self._outbox, self.metrics, forwarding=forwarding))
+            sides.append(
+                YkcAdapter(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door)
+            )
+        if config.ocpp.enabled or config.ntxcp.enabled:
+            sides.append(OcppSide(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door))
         return sides
+
+    def _start_capture(self) -> None:
+        """Write down what is on the wire, if the settings say so."""
+        config = self.config.capture
+        if config.file is None:
+            return
+        capture = Capture(config.file, max_bytes=config.max_bytes, files=config.files, redact=config.redact)
+        try:
+            capture.start()
+        except OSError as error:
+            raise StartError(
+                f"capture.file: {config.file} cannot be written: {error.strerror or error}"
+            ) from error
+        self._capture = capture
+        for adapter in self.adapters:
+            adapter.tap(capture.tap)
+        self.metrics.watch_total("evproto_capture_frames", "Frames written down", lambda: capture.frames)
+        self.metrics.watch_total(
+            "evproto_capture_missing", "Frames that could not be written down", lambda: capture.missing
+        )
 
     async def _forward(self) -> None:
         """Begin to deliver; what waited for a receiver that is configured no more goes to the new one."""
@@ -328,6 +360,10 @@ class Server:
         if self._desk is not None:
             await self._desk.close()
         await asyncio.gather(*(side.close(0.0) for side in self._sides), return_exceptions=True)
+        if self._capture is not None:
+            await asyncio.to_thread(self._capture.close)
+        if self._door is not None:
+            await self._door.close()
         if self._page is not None:
             # Streams end by themselves never.
             self._page.close()
@@ -341,6 +377,7 @@ class Server:
             await self._outbox.close()
         self._housekeeper = self._desk = None
         self._sides = []
+        self._capture = None
         self._page = self._http = self._http_task = self._audit = self._outbox = None
 
 

@@ -157,6 +157,15 @@ class Audit:
         found = await self._run(self._select, "id = ?", (id,), 1)
         return found[0] if found else None
 
+    async def by_key(self, caller: str, key: str) -> AuditEntry | None:
+        """What a caller has used an idempotency key for.
+
+        Raises:
+            AuditError: it cannot be read.
+        """
+        found = await self._run(self._select, "caller = ? AND idempotency_key = ?", (caller, key), 1)
+        return found[0] if found else None
+
     async def entries(
         self, *, charger: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[AuditEntry]:

@@ -140,6 +140,7 @@ class CommandDesk:
         address: str = "",
         timeout: float | None = None,
         key: str | None = None,
+        about: Any = None,
     ) -> Submission:
         """Take a command; it is written down when this returns, and sent next.
 
@@ -150,12 +151,16 @@ class CommandDesk:
             address: where the call comes from.
             timeout: how long the charger has to answer, in seconds.
             key: the caller's idempotency key.
+            about: what the caller asked for, for JSON, where that is not the command itself: what is
+                compared when the key comes again. See :meth:`repeated`.
 
         Raises:
             IdempotencyError: the key was used for another command.
             AuditError: the command could not be written down, and is not sent.
         """
-        digest = _digest(adapter, prepared)
+        if about is None:
+            about = [prepared.type.name, prepared.fields]
+        digest = _digest(adapter, prepared.charger, about)
         if key is not None and (known := self._by_key.get((by, key))) is not None:
             return await self._join(known, digest)
         command = Command(
@@ -195,6 +200,21 @@ class CommandDesk:
         if earlier is not None:
             return self._repeated(earlier, digest)
         return Submission(command)
+
+    async def repeated(
+        self, adapter: Adapter, charger: str, about: Any, *, by: str, key: str
+    ) -> Submission | None:
+        """The command that a caller got for the same key and the same ``about``; None: the key is new.
+
+        Raises:
+            IdempotencyError: the key was used for something else.
+            AuditError: the audit log cannot be read.
+        """
+        digest = _digest(adapter, charger, about)
+        if (known := self._by_key.get((by, key))) is not None:
+            return await self._join(known, digest)
+        earlier = await self._audit.by_key(by, key)
+        return None if earlier is None else self._repeated(earlier, digest)
 
     async def wait(self, id: str, timeout: float | None = None) -> Command | None:
         """The command when it has ended, or as it is after ``timeout`` seconds; None: there is none.
@@ -376,8 +396,8 @@ class CommandDesk:
             self._by_key.pop((live.entry.caller, key), None)
 
 
-def _digest(adapter: Adapter, prepared: Prepared) -> str:
-    what = (adapter.protocol, prepared.charger, prepared.type.name, prepared.fields)
+def _digest(adapter: Adapter, charger: str, about: Any) -> str:
+    what = (adapter.protocol, charger, *about)
     return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
 

@@ -24,6 +24,7 @@ CODES: Final = {
     "unknown_charger": (404, "no charger of this identity has been here"),
     "method_not_allowed": (405, "the path has no such method"),
     "offline": (409, "the charger is not connected; nothing was sent"),
+    "ambiguous": (409, "several chargers have this identity, of different protocols: name one"),
     "idempotency_conflict": (409, "the idempotency key was used for another command"),
     "too_large": (413, "the body is too large"),
     "unsupported_media_type": (415, "the body must be application/json"),

@@ -7,18 +7,16 @@ names the field as the codec does. Every error has the form of
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from evproto.gateway.adapter import (
     Adapter,
@@ -28,11 +26,12 @@ from evproto.gateway.adapter import (
     UnknownChargerError,
 )
 from evproto.gateway.audit import Audit, AuditEntry, AuditError, moment
-from evproto.gateway.commands import Command, CommandDesk, IdempotencyError
+from evproto.gateway.commands import Command, CommandDesk, IdempotencyError, Submission
 from evproto.gateway.config import is_public
 from evproto.gateway.events import schema as event_schema
 from evproto.gateway.metrics import CONTENT_TYPE, Metrics
 from evproto.gateway.outbox import DeadLetter, Outbox, OutboxError
+from evproto.gateway.params import PLACES, flag, limit, number, patience
 from evproto.gateway.problems import ProblemError
 from evproto.gateway.tokens import Caller, Tokens
 from evproto.gateway.views import (
@@ -45,18 +44,12 @@ from evproto.gateway.views import (
     Readiness,
 )
 
-__all__ = ["Api", "Handler", "guarded", "json_response", "make_app"]
+__all__ = ["Api", "Handler", "guarded", "idempotency_key", "json_response"]
 
 logger = logging.getLogger("evproto.gateway.rest")
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]
 
-_MOST: Final = 1000
-"""Most entries of one page."""
-_PLACES: Final = 2**53 - 1
-"""The largest place there is: what JSON numbers carry exactly."""
-_LONGEST: Final = 3600.0
-"""Longest timeout of a command, in seconds."""
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -131,19 +124,20 @@ class Api:
         """The handler of ``GET /piles``."""
 
         async def handle(request: Request, caller: Caller) -> Response:
-            online = _flag(request, "online")
-            after = request.query_params.get("after", "").upper()
-            limit = _limit(request)
+            online = flag(request, "online")
+            after = adapter.spelled(request.query_params.get("after", ""))
+            most = limit(request)
             found: list[Any] = []
-            more = False
+            last = next_ = None
             for identity in adapter.chargers():
                 if identity <= after or (online is not None and adapter.is_online(identity) != online):
                     continue
-                if len(found) == limit:
-                    more = True
+                if len(found) == most:
+                    next_ = last
                     break
                 found.append(adapter.charger(identity))
-            return json_response(ChargerPage(items=found, next=found[-1]["id"] if more and found else None))
+                last = identity
+            return json_response(ChargerPage(items=found, next=next_))
 
         return handle
 
@@ -163,16 +157,23 @@ class Api:
         """The handler of ``GET /piles/{id}/frames``."""
 
         async def handle(request: Request, caller: Caller) -> Response:
-            identity = request.path_params["identity"]
-            reveal = bool(_flag(request, "reveal"))
-            if reveal and not caller.may_command:
-                raise ProblemError("forbidden", "hidden values are shown to tokens of scope command only")
-            found = adapter.frames(identity, _limit(request), reveal=reveal)
-            if found is None:
-                raise _unknown(adapter, identity)
-            return json_response(FramePage(items=found))
+            return self.frames_of(request, caller, adapter, request.path_params["identity"])
 
         return handle
+
+    def frames_of(self, request: Request, caller: Caller, adapter: Adapter, identity: str) -> Response:
+        """The last frames of a charger, as a request wants them.
+
+        Raises:
+            ProblemError: a parameter is wrong, the caller may not, or there is no such charger.
+        """
+        reveal = bool(flag(request, "reveal"))
+        if reveal and not caller.may_command:
+            raise ProblemError("forbidden", "hidden values are shown to tokens of scope command only")
+        found = adapter.frames(identity, limit(request), reveal=reveal)
+        if found is None:
+            raise _unknown(adapter, identity)
+        return json_response(FramePage(items=found))
 
     # --- commands
 
@@ -180,7 +181,7 @@ class Api:
         """The handler of ``POST /piles/{id}/commands/{name}``."""
 
         async def handle(request: Request, caller: Caller) -> Response:
-            wait, timeout = _patience(request)
+            wait, timeout = patience(request)
             body = await self.json_body(request)
             prepared = self.prepare(adapter, request.path_params["identity"], name, body)
             return await self.take(request, caller, adapter, prepared, wait=wait, timeout=timeout)
@@ -193,8 +194,7 @@ class Api:
         Raises:
             ProblemError: it is not taken.
         """
-        if self.draining:
-            raise ProblemError("draining", headers={"Retry-After": "5"})
+        self.refuse_if_draining()
         try:
             return adapter.prepare(identity, name, body)
         except InvalidCommandError as error:
@@ -203,6 +203,15 @@ class Api:
             raise ProblemError("unknown_charger", str(error)) from None
         except ChargerOfflineError as error:
             raise ProblemError("offline", str(error)) from None
+
+    def refuse_if_draining(self) -> None:
+        """Take no commands any more while the server stops.
+
+        Raises:
+            ProblemError: it does.
+        """
+        if self.draining:
+            raise ProblemError("draining", headers={"Retry-After": "5"})
 
     async def take(
         self,
@@ -213,27 +222,52 @@ class Api:
         *,
         wait: bool,
         timeout: float | None,
+        about: Any = None,
     ) -> Response:
-        """Submit a command, and wait for its end if that is wanted."""
-        key = request.headers.get("idempotency-key")
-        if key is not None and not _KEY.fullmatch(key):
-            raise ProblemError(
-                "invalid", "Idempotency-Key takes 1 to 128 visible characters", path="Idempotency-Key"
-            )
-        try:
+        """Submit a command, and wait for its end if that is wanted.
+
+        Args:
+            request, caller: who wants it.
+            adapter: of the charger.
+            prepared: the command.
+            wait, timeout: see :func:`evproto.gateway.params.patience`.
+            about: see :meth:`CommandDesk.submit`.
+
+        Raises:
+            ProblemError: it was not taken, or ended in one.
+        """
+        with _refusals():
             submission = await self.desk.submit(
                 adapter,
                 prepared,
                 by=caller.name,
                 address=request.client.host if request.client else "",
                 timeout=timeout,
-                key=key,
+                key=idempotency_key(request),
+                about=about,
             )
-        except IdempotencyError as error:
-            raise ProblemError("idempotency_conflict", str(error)) from None
-        except AuditError as error:
-            logger.error("a command was refused, it could not be written down: %s", error)
-            raise ProblemError("storage", "the audit log cannot be written; nothing was sent") from None
+        return await self.answer(submission, wait=wait)
+
+    async def repeated(
+        self, request: Request, caller: Caller, adapter: Adapter, identity: str, about: Any
+    ) -> Submission | None:
+        """The command that this caller got for the same request, under the same idempotency key.
+
+        Raises:
+            ProblemError: the key is wrong, or was used for something else.
+        """
+        key = idempotency_key(request)
+        if key is None:
+            return None
+        with _refusals():
+            return await self.desk.repeated(adapter, identity, about, by=caller.name, key=key)
+
+    async def answer(self, submission: Submission, *, wait: bool) -> Response:
+        """What is said of a command that was taken: at once, or when it has ended.
+
+        Raises:
+            ProblemError: it has ended in one.
+        """
         command = submission.command
         headers = {"Location": f"/commands/{command.id}"}
         if submission.repeated:
@@ -245,7 +279,7 @@ class Api:
 
     async def show_command(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /commands/{id}``."""
-        wait = _number(request, "wait", 0.0, 60.0, 0.0)
+        wait = number(request, "wait", 0.0, 60.0, 0.0)
         id = request.path_params["id"]
         found = await (self.desk.wait(id, wait) if wait else self.desk.get(id))
         if found is None:
@@ -256,12 +290,12 @@ class Api:
 
     async def show_audit(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /audit``."""
-        limit = _limit(request)
-        before = _number(request, "before", 1, _PLACES, None, whole=True)
+        most = limit(request)
+        before = number(request, "before", 1, PLACES, None, whole=True)
         entries = await self.audit.entries(
-            charger=request.query_params.get("charger") or None, before=before, limit=limit
+            charger=request.query_params.get("charger") or None, before=before, limit=most
         )
-        more = len(entries) == limit and bool(entries)
+        more = len(entries) == most and bool(entries)
         return json_response(
             AuditPage(items=[_audit(one) for one in entries], next=entries[-1].seq if more else None)
         )
@@ -270,9 +304,9 @@ class Api:
 
     async def list_dead(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /dead-letters``."""
-        skip = _number(request, "skip", 0, _PLACES, 0, whole=True)
+        skip = number(request, "skip", 0, PLACES, 0, whole=True)
         found = await self.outbox.dead(
-            sink=request.query_params.get("sink") or None, limit=_limit(request), skip=skip
+            sink=request.query_params.get("sink") or None, limit=limit(request), skip=skip
         )
         return json_response(DeadPage(items=[_dead(letter) for letter in found]))
 
@@ -295,16 +329,24 @@ class Api:
 
     # --- requests
 
-    async def json_body(self, request: Request, *, strict: bool = True) -> Any:
+    async def json_body(self, request: Request, *, strict: bool = True, empty: Any = ...) -> Any:
         """The JSON in the body of a request.
 
         Args:
             request: the request.
             strict: it must say that it is JSON.
+            empty: what no body at all means; not given: there has to be one.
 
         Raises:
             ProblemError: it is too large, or no JSON.
         """
+        headers = request.headers
+        if (
+            empty is not ...
+            and headers.get("content-length", "0") == "0"
+            and "transfer-encoding" not in headers
+        ):
+            return empty
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if strict and kind != "application/json" and not kind.endswith("+json"):
             raise ProblemError(
@@ -347,42 +389,6 @@ class Api:
         return found
 
 
-def make_app(api: Api, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application: the routes of the API, and ``more`` ones (the page)."""
-
-    def route(path: str, handler: Handler, method: str = "GET", *, access: str = "read") -> Route:
-        return Route(path, guarded(api, handler, access), methods=[method])
-
-    routes: list[BaseRoute] = [
-        route("/health", api.health, access="open"),
-        route("/ready", api.ready, access="open"),
-        route("/metrics", api.show_metrics),
-        route("/openapi.json", api.show_openapi, access="open"),
-        route("/schemas/event.json", api.show_event_schema, access="open"),
-        route("/commands/{id}", api.show_command),
-        route("/audit", api.show_audit),
-        route("/dead-letters", api.list_dead),
-        route("/dead-letters/{id}/replay", api.replay_dead, "POST", access="command"),
-        route("/dead-letters/{id}", api.discard_dead, "DELETE", access="command"),
-    ]
-    for adapter in api.adapters:
-        base = f"/{adapter.collection}"
-        one = f"{base}/{{identity}}"
-        routes += [
-            route(base, api.list_chargers(adapter)),
-            route(one, api.show_charger(adapter)),
-            route(f"{one}/frames", api.show_frames(adapter)),
-        ]
-        routes += [
-            route(f"{one}/commands/{name}", api.post_command(adapter, name), "POST", access="command")
-            for name in adapter.commands
-        ]
-    return Starlette(
-        routes=[*routes, *more],
-        exception_handlers={HTTPException: _http_exception, Exception: _mistake},
-    )
-
-
 def guarded(api: Api, handler: Handler, access: str) -> Callable[[Request], Awaitable[Response]]:
     """A handler behind admission, token and error form. ``access``: open, read or command."""
 
@@ -421,18 +427,30 @@ def json_response(
     return Response(msgspec.json.encode(value), status, headers, media_type)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        return ProblemError("method_not_allowed", headers=headers).response()
-    if error.status_code == 404:
-        return ProblemError("not_found", f"there is nothing at {request.url.path}").response()
-    return ProblemError("malformed", str(error.detail)).response()
+def idempotency_key(request: Request) -> str | None:
+    """The key under which a request may be sent again.
+
+    Raises:
+        ProblemError: it is none.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise ProblemError(
+            "invalid", "Idempotency-Key takes 1 to 128 visible characters", path="Idempotency-Key"
+        )
+    return key
 
 
-async def _mistake(request: Request, error: Exception) -> Response:
-    return ProblemError("internal").response()
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What the desk refuses, as problems."""
+    try:
+        yield
+    except IdempotencyError as error:
+        raise ProblemError("idempotency_conflict", str(error)) from None
+    except AuditError as error:
+        logger.error("a command was refused, it could not be written down: %s", error)
+        raise ProblemError("storage", "the audit log cannot be written; nothing was sent") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -451,44 +469,6 @@ def _ended(command: Command, headers: dict[str, str]) -> Response:
     if command.state in ("timeout", "disconnected"):
         raise ProblemError(command.state, command.text, command=command, headers=headers)
     return json_response(command, headers=headers)
-
-
-def _patience(request: Request) -> tuple[bool, float | None]:
-    """Whether a request waits for the charger, and how long the charger has."""
-    wait = _flag(request, "wait")
-    timeout = _number(request, "timeout", 1.0, _LONGEST, None)
-    prefer = [part.strip().lower() for part in request.headers.get("prefer", "").split(",")]
-    if wait is None:
-        wait = "respond-async" not in prefer
-    return wait, timeout
-
-
-def _flag(request: Request, name: str) -> bool | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise ProblemError("invalid", f"{name} is true or false, not {text!r}", path=name)
-    return text.lower() in ("true", "1")
-
-
-def _limit(request: Request) -> int:
-    return int(_number(request, "limit", 1, _MOST, 100, whole=True))
-
-
-def _number(
-    request: Request, name: str, low: float, high: float, default: Any, *, whole: bool = False
-) -> Any:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        value = int(text) if whole else float(text)
-    except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
-        raise ProblemError("invalid", f"{name} is a number from {low:g} to {high:g}, not {text!r}", path=name)
-    return value
 
 
 def _audit(entry: AuditEntry) -> AuditEntry:

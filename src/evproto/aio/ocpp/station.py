@@ -335,6 +335,7 @@ class ChargingStation(Endpoint[Upstream]):
                 self.failure = error
                 least = getattr(error, "retry_after", None) or 0.0
                 logger.info("%s cannot connect to %s: %s", self.identity, self.url, error)
+                self.connecting_failed(error)
             else:
                 upstream = self.upstream
                 if upstream is not None:
@@ -342,6 +343,9 @@ class ChargingStation(Endpoint[Upstream]):
                 await link.wait_closed()
             self._tell_news()
             await asyncio.sleep(max(backoff.next(self._random()), least))
+
+    def connecting_failed(self, error: Exception) -> None:
+        """For subclasses: an attempt to connect has failed; the next one goes to what ``url`` is then."""
 
     def _opened(self, backoff: Backoff, link: Link) -> Receiver:
         version = link.subprotocol or self._default_version

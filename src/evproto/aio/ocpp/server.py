@@ -59,6 +59,8 @@ class Station(Peer):
     """Whether its last BootNotification on this connection was accepted."""
     boot: Any = None
     """That BootNotification's payload."""
+    context: Any = None
+    """The application's own; set it in :meth:`Server.on_connect`."""
     _pong: asyncio.Future[None] | None = None
     _pinged: float = 0.0
 
@@ -355,8 +357,9 @@ class Server(Endpoint[Station]):
             logger.info("%s refused: %d %s", spell_identity(identity), refusal.status, refusal.text.strip())
             return refusal
         chosen = select_subprotocol(handshake.subprotocols, tuple(self.codecs))
-        if chosen is None and not handshake.subprotocols and self._default_version is not None:
-            chosen = self._default_version, ""
+        if chosen is None and not handshake.subprotocols:
+            assumed = self.assumed_version(identity)
+            chosen = None if assumed is None else (assumed, "")
         if chosen is None:
             offered = ", ".join(handshake.subprotocols) or "no subprotocol"
             logger.info("%s offers %s, spoken are %s", spell_identity(identity), offered, [*self.codecs])
@@ -370,6 +373,10 @@ class Server(Endpoint[Station]):
         if refusal is not None:
             return refusal
         return Accept(partial(self._arrived, identity, codec), spelled or None)
+
+    def assumed_version(self, identity: Identity) -> str | None:
+        """What to speak with a client that offers no subprotocol; for subclasses that know each of them."""
+        return self._default_version
 
     async def _make_room(self, identity: Identity) -> Refuse | None:
         """Deal with a connection that this identity has already."""

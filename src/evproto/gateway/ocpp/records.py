@@ -1,0 +1,81 @@
+"""What is billed by: by what a repetition is recognised, and the numbers of transactions.
+
+The rule for all of them is that a charger gets its answer when the record is
+on the disk, and the same answer again when it repeats itself, from any node
+and after any restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+import msgspec
+
+from evproto.gateway.events import digest_of
+from evproto.gateway.ocpp.known import KnownCharger
+
+__all__ = ["record_digest", "record_key", "start_key", "transaction_number"]
+
+_LONGEST: Final = 200
+_NUMBERS: Final = 2**31 - 1
+"""Transaction ids of OCPP 1.6 are integers, and positive 31-bit ones are understood by all chargers."""
+
+
+def record_key(action: str, fields: dict[str, Any]) -> str:
+    """What makes a record this record for its charger.
+
+    StartTransaction: connector, card, time and meter; StopTransaction: the
+    transaction; TransactionEvent: transaction and number of the event.
+    """
+    match action:
+        case "StartTransaction":
+            key = f"start|{start_key(fields)}"
+        case "StopTransaction":
+            key = f"stop|{_text(fields.get('transactionId'))}"
+        case _:
+            info = fields.get("transactionInfo")
+            number = info.get("transactionId") if isinstance(info, dict) else None
+            key = f"event|{_text(number)}|{_text(fields.get('seqNo'))}"
+    return key if len(key) <= _LONGEST else f"{key[:20]}|{digest_of(key.encode('utf-8', 'surrogatepass'))}"
+
+
+def record_digest(fields: dict[str, Any]) -> str:
+    """The hash of a record's content.
+
+    Order of members and blanks are no content. Nor is ``offline`` of a
+    TransactionEvent: a station that did not get the answer may say in the
+    repetition that it was offline meanwhile.
+    """
+    content = {name: value for name, value in fields.items() if name != "offline"}
+    return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def start_key(fields: dict[str, Any]) -> str:
+    """What makes a start this start, without its charger."""
+    return "|".join(_text(fields.get(name)) for name in ("connectorId", "idTag", "timestamp", "meterStart"))
+
+
+def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
+    """The transaction id for a StartTransaction: made of what it says, so a repetition gets the same one.
+
+    If another start of this charger has it already, which is going on, there
+    is another one, made of the same and a salt.
+    """
+    key = start_key(fields)
+    for id, transaction in known.transactions.items():
+        if transaction.key == key:
+            return int(id)
+    for salt in range(1000):
+        content = msgspec.json.encode([known.charger, key, salt] if salt else [known.charger, key])
+        number = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % _NUMBERS + 1
+        if str(number) not in known.transactions:
+            return number
+    raise AssertionError("a thousand numbers are taken")
+
+
+def _text(value: Any) -> str:
+    """A value for a key; texts cannot run into each other."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text.replace("\\", "\\\\").replace("|", "\\|")

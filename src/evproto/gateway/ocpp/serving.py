@@ -1,0 +1,400 @@
+"""What chargers say: stored, remembered, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from evproto.aio.ocpp import InvalidAnswerError, RefuseCall, Station, Trouble
+from evproto.errors import CallEndedError, CallRefusedError
+from evproto.gateway.events import Event, EventFinding, Kind, new_id
+from evproto.gateway.hook import Hook, HookError
+from evproto.gateway.logs import Throttle, data
+from evproto.gateway.metrics import Metrics
+from evproto.gateway.ocpp.conversation import Conversation
+from evproto.gateway.ocpp.frames import (
+    RECORDS,
+    answer_name,
+    fields_of,
+    findings_of,
+    moment,
+    shown_payload,
+)
+from evproto.gateway.ocpp.readings import LEARNED, learn
+from evproto.gateway.ocpp.records import record_digest, record_key, start_key, transaction_number
+from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
+from evproto.gateway.sections import OcppConfig
+from evproto.ocppj import Call, CallResult, MessageError, Send
+from evproto.ocppj.dialect import CALL
+
+__all__ = ["Serving"]
+
+logger = logging.getLogger("evproto.gateway.ocpp")
+
+_RAW: Final = 4096
+"""Most characters of a frame that is no message in an event."""
+_NAME: Final = 50
+
+
+class Incoming:
+    """A request of a charger on its way."""
+
+    __slots__ = ("_fields", "call", "conversation", "raw", "time")
+
+    def __init__(
+        self, conversation: Conversation, call: Call[Any] | Send[Any], raw: bytes | str, time: float
+    ) -> None:
+        self.conversation = conversation
+        self.call = call
+        self.raw = raw
+        self.time = time
+        self._fields: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its payload, names as on the wire."""
+        if self._fields is None:
+            self._fields = fields_of(self.call, self.raw, self.conversation.station.codec)
+        return self._fields
+
+    def event(
+        self,
+        kind: Kind = "message",
+        *,
+        fields: dict[str, Any] | None = None,
+        key: str | None = None,
+        digest: str | None = None,
+    ) -> Event:
+        """It in the envelope."""
+        call = self.call
+        return Event(
+            id=new_id(self.time),
+            time=moment(self.time),
+            protocol=self.conversation.known.protocol,
+            charger=self.conversation.known.charger,
+            kind=kind,
+            name=call.action[:_NAME],
+            sequence=call.unique_id,
+            fields=self.fields if fields is None else fields,
+            raw=_text(self.raw),
+            findings=findings_of(call.warnings),
+            key=key,
+            digest=digest,
+        )
+
+
+class Serving:
+    """Takes what the chargers of all versions say."""
+
+    def __init__(
+        self,
+        config: OcppConfig,
+        outbox: Outbox,
+        metrics: Metrics,
+        *,
+        forwarding: bool,
+        left_out: frozenset[str],
+        hook: Hook | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the settings.
+            outbox: where events go.
+            metrics: what is counted.
+            forwarding: whether anybody gets events that are no records.
+            left_out: names of events that nobody gets.
+            hook: is asked for some answers.
+            clock: seconds since 1970.
+        """
+        self._confirm = config.confirm
+        self._outbox = outbox
+        self._metrics = metrics
+        self._forwarding = forwarding
+        self._left_out = left_out
+        self._hook = hook
+        self._clock = clock
+        self._asked = frozenset(config.ask) if hook is not None else frozenset()
+        self._authorizes = hook is not None and config.authorize == "hook"
+        self._may_complain = Throttle(100)
+
+    # --- requests
+
+    def on_request(self, station: Station, payload: Any) -> Any:
+        """A request, or what is not answered; gives back the response, or a coroutine that does."""
+        context = station.serving
+        assert context is not None
+        conversation: Conversation = station.context
+        call = context.call
+        incoming = Incoming(conversation, call, context.raw, self._clock())
+        self._see_gate(conversation, call)
+        if call.action not in conversation.adapter.heard:
+            self._post(incoming)
+            known = call.action in conversation.adapter.dialect.actions
+            if self._hook is not None and call.action in self._asked and not known:
+                return self._ask_for_unknown(incoming)
+            raise RefuseCall(
+                "NotSupported" if known else "NotImplemented",
+                f"{call.action[:_NAME]} is not {'a request of chargers' if known else 'known here'}",
+            )
+        if isinstance(call, Call):
+            if call.action in RECORDS:
+                return self._record(incoming)
+            self._take(incoming)
+            if self._is_asked(incoming):
+                return self._ask(incoming, self._default(incoming))
+            return conversation.adapter.response(call, self._default(incoming))
+        self._take(incoming)
+        return None
+
+    def _see_gate(self, conversation: Conversation, call: Call[Any] | Send[Any]) -> None:
+        """Refuse what a station may not send before it is accepted (2.x part 2, B02.FR.09, B03.FR.07)."""
+        gate = conversation.gate
+        if gate is None:
+            return
+        if not gate.takes(call.action, asyncio.get_running_loop().time()):
+            raise RefuseCall("SecurityError", "the charging station has not been accepted yet")
+        gate.sent(call.action)
+
+    def _take(self, incoming: Incoming) -> None:
+        action, known = incoming.call.action, incoming.conversation.known
+        if action in LEARNED:
+            learn(known, action, incoming.fields, incoming.time)
+        elif action == "BootNotification":
+            dialect = incoming.conversation.adapter.dialect
+            known.boot = shown_payload(dialect, CALL, action, incoming.fields)
+        self._post(incoming)
+
+    def _post(self, incoming: Incoming) -> None:
+        if self._forwarding and incoming.call.action not in self._left_out:
+            self.post(incoming.event())
+
+    def _default(self, incoming: Incoming) -> dict[str, Any]:
+        conversation = incoming.conversation
+        return conversation.adapter.answers.answer(
+            incoming.call.action,
+            lambda: incoming.fields,
+            conversation.adapter.heartbeat_interval(conversation.settings),
+            moment(self._clock()),
+        )
+
+    # --- records
+
+    async def _record(self, incoming: Incoming) -> Any:
+        """Store what is billed by; the answer is the confirmation."""
+        call, conversation = incoming.call, incoming.conversation
+        assert isinstance(call, Call)
+        known = conversation.known
+        fields = incoming.fields
+        number = ""
+        told = fields
+        if call.action == "StartTransaction":
+            number = str(transaction_number(known, fields))
+            # Whoever gets the event needs it to tell which stop belongs to it.
+            told = {**fields, "transactionId": int(number)}
+        event = incoming.event(
+            "record", fields=told, key=record_key(call.action, fields), digest=record_digest(fields)
+        )
+        about = {"charger": known.charger, "action": call.action, "record": event.id}
+        try:
+            stored = await self._outbox.put(event)
+        except OutboxError as error:
+            self._metrics.record(known.protocol, "not_stored")
+            logger.error("a record could not be stored, it is not confirmed: %s", error, extra=data(**about))
+            raise RefuseCall("InternalError", "it could not be stored, and has to be sent again") from None
+        self._metrics.record(
+            known.protocol, "conflict" if stored.conflict else "repeated" if stored.duplicate else "stored"
+        )
+        if stored.conflict:
+            logger.warning("a record has the key of another one with other content", extra=data(**about))
+        learn(known, call.action, fields, incoming.time, number)
+        if number and number in known.transactions:
+            known.transactions[number].key = start_key(fields)
+        if self._confirm == "delivered":
+            await self._delivered(conversation, stored.id, about)
+        answer = self._default(incoming)
+        if self._is_asked(incoming):
+            response = await self._ask(incoming, answer, **({"transactionId": int(number)} if number else {}))
+        else:
+            if number:
+                answer = {**answer, "transactionId": int(number)}
+            response = conversation.adapter.response(call, answer)
+        self._metrics.record(known.protocol, "confirmed")
+        return response
+
+    async def _delivered(self, conversation: Conversation, id: str, about: dict[str, Any]) -> None:
+        """Wait until the receivers of events have a record, as long as the connection stands.
+
+        Raises:
+            RefuseCall: they do not get it.
+        """
+        delivery = asyncio.ensure_future(self._outbox.delivered(id))
+        try:
+            await asyncio.wait({delivery, conversation.ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not delivery.done():
+                raise RefuseCall("InternalError", "the connection ended before the record was delivered")
+            delivery.result()
+        except (NotDeliveredError, LookupError, OutboxError) as error:
+            logger.error("a record was not delivered, it is not confirmed: %s", error, extra=data(**about))
+            raise RefuseCall("InternalError", "it could not be delivered, and has to be sent again") from None
+        finally:
+            if not delivery.done():
+                delivery.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await delivery
+
+    # --- the hook
+
+    def _is_asked(self, incoming: Incoming) -> bool:
+        action = incoming.call.action
+        if action in self._asked:
+            return True
+        if not self._authorizes:
+            return False
+        return action in ("Authorize", "StartTransaction") or (
+            action == "TransactionEvent" and "idToken" in incoming.fields
+        )
+
+    async def _ask(self, incoming: Incoming, default: dict[str, Any], **fixed: Any) -> Any:
+        """The answer of the hook; what it leaves out is as without it."""
+        call, adapter = incoming.call, incoming.conversation.adapter
+        assert isinstance(call, Call)
+        assert self._hook is not None
+        about = data(charger=incoming.conversation.known.charger, action=call.action)
+        try:
+            said = await self._hook.ask(incoming.event())
+            if not isinstance(said, dict):
+                raise HookError(f"it answered with {type(said).__name__}, not with an object")
+            return adapter.checked_response(call, {**default, **said, **fixed})
+        except HookError as error:
+            logger.warning("the hook gives no answer, the default is sent: %s", error, extra=about)
+        except MessageError as error:
+            logger.warning(
+                "the hook's answer is not one of this action, the default is sent: %s", error, extra=about
+            )
+        return adapter.response(call, {**default, **fixed})
+
+    async def _ask_for_unknown(self, incoming: Incoming) -> Any:
+        """The answer to an action that no protocol has."""
+        assert self._hook is not None
+        try:
+            said = await self._hook.ask(incoming.event())
+            if not isinstance(said, dict):
+                raise HookError(f"it answered with {type(said).__name__}, not with an object")
+        except HookError as error:
+            known = incoming.conversation.known
+            logger.warning("the hook gives no answer: %s", error, extra=data(charger=known.charger))
+            raise RefuseCall("NotImplemented", "it is not known here") from None
+        return said
+
+    # --- what is no request
+
+    def on_boot(self, station: Station, request: Any, response: Any) -> None:
+        """A BootNotification was answered."""
+        conversation: Conversation = station.context
+        off = isinstance(response, dict)
+        status = str(response.get("status") if off else response.status)
+        interval = response.get("interval", 0) if off else response.interval
+        conversation.known.boot_status = status
+        if conversation.gate is not None:
+            conversation.gate.answered(status, interval, asyncio.get_running_loop().time())
+
+    def on_call_ended(
+        self, station: Station, call: Call[Any], result: CallResult[Any] | CallEndedError
+    ) -> None:
+        """A command has ended; what the charger answered is forwarded."""
+        conversation: Conversation = station.context
+        if not self._forwarding:
+            return
+        raw = conversation.last_received
+        findings: tuple[EventFinding, ...] = ()
+        kind: Kind = "message"
+        name = answer_name(call.action)
+        fields: dict[str, Any] | None = None
+        if isinstance(result, CallResult):
+            fields = fields_of(result, raw, station.codec)
+            findings = findings_of(result.warnings)
+        elif isinstance(result, CallRefusedError):
+            name = f"{call.action}Error"
+            fields = {
+                "errorCode": result.error_code,
+                "errorDescription": result.error_description,
+                "errorDetails": result.error_details,
+            }
+        elif isinstance(result, InvalidAnswerError):
+            kind = "error"
+            cause = result.__cause__
+            if isinstance(cause, MessageError):
+                findings = findings_of(cause.deviations)
+        else:
+            return
+        if name not in self._left_out:
+            self._post_frame(conversation, kind, name, call.unique_id, fields, raw, findings)
+
+    def on_trouble(self, trouble: Trouble[Station]) -> None:
+        """Something came that is of no use."""
+        conversation: Conversation = trouble.peer.context
+        error = trouble.error
+        known = conversation.known
+        if isinstance(error, MessageError):
+            self._metrics.bad_frames.labels(type(error).__name__).inc()
+            if self._forwarding:
+                self._post_frame(
+                    conversation,
+                    "error",
+                    error.action[:_NAME],
+                    None if error.unique_id == "-1" else error.unique_id[:_NAME],
+                    None,
+                    error.data or conversation.last_received,
+                    findings_of(error.deviations),
+                )
+        if self._may_complain:
+            # What it says of the frame may quote it.
+            logger.warning(
+                "something of no use came: %s", type(error).__name__, extra=data(charger=known.charger)
+            )
+
+    def _post_frame(
+        self,
+        conversation: Conversation,
+        kind: Kind,
+        name: str,
+        sequence: str | None,
+        fields: dict[str, Any] | None,
+        raw: bytes,
+        findings: tuple[EventFinding, ...],
+    ) -> None:
+        now = self._clock()
+        text = _text(raw)
+        self.post(
+            Event(
+                id=new_id(now),
+                time=moment(now),
+                protocol=conversation.known.protocol,
+                charger=conversation.known.charger,
+                kind=kind,
+                name=name,
+                sequence=sequence,
+                fields=fields,
+                raw=text[:_RAW] if kind == "error" else text,
+                findings=findings,
+            )
+        )
+
+    def post(self, event: Event) -> None:
+        """Store an event that nobody waits for."""
+        try:
+            self._outbox.post(event)
+        except (TypeError, ValueError):
+            # Numbers that JSON has and nobody else; they are in what was on the wire.
+            self._outbox.post(msgspec.structs.replace(event, fields=None))
+
+
+def _text(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else raw.decode("utf-8", "replace")

@@ -31,7 +31,6 @@ from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics, OutboxObserver
 from evproto.gateway.nats_sink import NatsSink, NatsStream
 from evproto.gateway.ocpp import OcppSide
-from evproto.gateway.ocpp import OcppSide
 from evproto.gateway.openapi import openapi
 from evproto.gateway.outbox import DeliverySettings, Outbox, OutboxError, Retention
 from evproto.gateway.page import Page
@@ -203,8 +202,6 @@ class Server:
             sides.append(
                 YkcAdapter(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door)
             )
-        if config.ocpp.enabled or config.ntxcp.enabled:
-            sides.append(OcppSide(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door))
         if config.ocpp.enabled or config.ntxcp.enabled:
             sides.append(OcppSide(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door))
         return sides

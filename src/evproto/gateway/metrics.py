@@ -139,6 +139,10 @@ class Metrics:
         """Show a value that is asked for when it is needed."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
+    def watch_total(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Show what somebody else counts."""
+        self.registry.register(_Total(name, text, value))
+
     def watch_by(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, float]]) -> None:
         """Show values, by what a label says, that are asked for when they are needed."""
         self.registry.register(_Values(name, text, label, values))
@@ -233,6 +237,18 @@ class _Messages(Collector):
             "Messages, by protocol, direction and name; unknown: the protocol has none of that name",
             labels=["protocol", "direction", "message"],
         )
+
+
+class _Total(Collector):
+    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._about = name, text
+        self._value = value
+
+    def describe(self) -> Iterable[Metric]:
+        return [CounterMetricFamily(*self._about)]
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(*self._about, value=self._value())
 
 
 class _Values(Collector):

@@ -1,0 +1,323 @@
+"""Captures: what was on the wire is in the file, and nothing that is said there is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli.shell import run as run_command
+from reference.bodies import wrap
+from ykc.vectors import VECTORS
+
+from evproto.gateway.app import StartError
+from evproto.gateway.capture import Capture
+from evproto.gateway.capture_file import CaptureFile
+from gateway.live import PILE, WAIT, RawPile, login_body, serving
+
+OTHER = "55031412782399"
+
+
+def until(wanted: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not wanted():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+def lines_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def a_file(path: Path, max_bytes: int = 1 << 20, files: int = 4) -> CaptureFile:
+    return CaptureFile(path, max_bytes=max_bytes, files=files, head="# head")
+
+
+# The file
+
+
+def test_files_are_put_aside_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    file = a_file(path, max_bytes=100, files=3)
+    lines = [b"line %03d ............................\n" % number for number in range(11)]
+    assert file.write(lines[:1]) == 1
+    assert file.write(lines[1:]) == 10
+    file.close()
+    # 37 bytes each, behind a head of 7: two to a file.
+    found = {one.name: lines_of(one) for one in tmp_path.iterdir()}
+    assert sorted(found) == ["c.log", "c.log.1", "c.log.2"]
+    assert [[line[:8] for line in found[name]] for name in ("c.log.2", "c.log.1", "c.log")] == [
+        ["line 006", "line 007"],
+        ["line 008", "line 009"],
+        ["line 010"],
+    ]
+    for one in tmp_path.iterdir():
+        assert one.stat().st_size <= 100
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600
+
+
+def test_one_file_only_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    file = a_file(path, max_bytes=30, files=1)
+    assert file.write([b"a" * 19 + b"\n", b"b" * 19 + b"\n"]) == 2
+    file.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["c.log"]
+    assert lines_of(path) == ["b" * 19]
+
+
+def test_a_line_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    file = a_file(path, max_bytes=30)
+    assert file.write([b"a\n", b"b" * 99 + b"\n", b"c\n"]) == 3
+    file.close()
+    assert lines_of(path) == ["c"]
+    assert lines_of(tmp_path / "c.log.1") == ["b" * 99]
+
+
+def test_it_goes_on_where_it_left_off_and_others_cannot_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    path.write_text("# head\nwhole\nin the mid")
+    path.chmod(0o644)
+    file = a_file(path)
+    file.open()
+    assert file.write([b"next\n"]) == 1
+    file.close()
+    assert lines_of(path) == ["whole", "in the mid", "next"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_line_that_a_full_disk_cuts_off_is_taken_back(tmp_path: Path) -> None:
+    # A limit on the size of files is the failure of write() that a full disk is, in the middle of a line.
+    path = tmp_path / "c.log"
+    file = a_file(path)
+    assert file.write([b"first\n"]) == 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))
+    try:
+        assert file.write([b"the second line\n"]) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.error is not None
+    assert path.read_text() == "# head\nfirst\n"
+    assert file.write([b"the second line\n", b"third\n"]) == 2
+    assert file.error is None
+    file.close()
+    assert lines_of(path) == ["first", "the second line", "third"]
+
+
+# The queue
+
+
+def test_a_disk_that_was_full_has_everything_once_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.log"
+    capture = Capture(path, max_bytes=1 << 20, files=2)
+    capture.start()
+    capture.tap("ocpp1.6", "CP1", True, b'[2,"1","Heartbeat",{}]', 1.0)
+    until(lambda: capture.frames == 1)
+    # /dev/full answers as a full disk does; the file is opened again by its name.
+    path.rename(tmp_path / "before.log")
+    path.symlink_to("/dev/full")
+    capture._file.close()
+    with caplog.at_level(logging.INFO, "evproto.gateway.capture"):
+        for number in range(3):
+            capture.tap("ocpp1.6", "CP1", False, b'[3,"%d",{}]' % number, 2.0)
+        until(lambda: "No space left" in caplog.text)
+        path.unlink()
+        until(lambda: capture.frames == 4)
+    assert "the capture goes on" in caplog.text
+    capture.close()
+    assert [line[-10:] for line in lines_of(path)] == ['[3,"0",{}]', '[3,"1",{}]', '[3,"2",{}]']
+    assert capture.missing == 0
+
+
+def test_what_a_full_disk_never_took_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    path.symlink_to("/dev/null")
+    capture = Capture(path, max_bytes=1 << 20, files=2)
+    capture.start()
+    path.unlink()
+    path.symlink_to("/dev/full")
+    capture._file.close()
+    for _ in range(3):
+        capture.tap("ocpp1.6", "CP1", True, b"[]", 2.0)
+    until(lambda: capture._file.error is not None)
+    capture.close()
+    assert (capture.frames, capture.missing) == (0, 3)
+
+
+def test_what_comes_too_fast_is_counted_and_said_at_its_place(tmp_path: Path) -> None:
+    # A pipe that nobody reads takes 64 KiB and then nothing: the slowest disk there is.
+    path = tmp_path / "c.log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    capture = Capture(path, max_bytes=1 << 30, files=2, waiting=400_000)
+    capture.start()
+    frame = b'[2,"1","DataTransfer",{"vendorId":"x","data":"' + b"." * 2000 + b'"}]'
+    sent = 0
+    begun = time.monotonic()
+    while not capture.missing or sent < 1000:
+        capture.tap("ocpp1.6", f"CP{sent}", True, frame, 1.0)
+        sent += 1
+        assert sent < 100_000
+    assert time.monotonic() - begun < WAIT  # it has not waited for the pipe
+    os.set_blocking(reader, True)
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        while piece := os.read(reader, 1 << 16):
+            pieces.append(piece)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    until(lambda: capture.frames + capture.missing == sent)
+    missed = capture.missing
+    # There is room again; this comes behind what is missing.
+    capture.tap("ocpp1.6", "LAST", True, b'[2,"9","Heartbeat",{}]', 2.0)
+    capture.close()
+    reading.join(WAIT)
+    os.close(reader)
+    lines = [line for line in b"".join(pieces).decode().splitlines() if not line.startswith("#")]
+    said = [line for line in lines if " missing " in line]
+    written = [line for line in lines if " missing " not in line]
+    assert len(written) == sent - missed + 1
+    assert "charger=LAST" in lines[-1]
+    assert sum(int(line.split(" missing ")[1].split()[0]) for line in said) == missed
+    assert said[-1].endswith(
+        f" missing {missed} frames, {missed * len(frame)} bytes: they came faster than they could be written"
+    )
+    assert lines[-2] == said[-1]
+    # Nothing is twice, and what is there is in order.
+    numbers = [int(line.partition("charger=CP")[2].split()[0]) for line in written[:-1]]
+    assert numbers == list(range(len(numbers)))
+
+
+# In a server
+
+
+class Pile(RawPile):
+    """A pile that also remembers what it sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pile: str) -> None:
+        super().__init__(reader, writer, pile)
+        self.sent: list[bytes] = []
+
+    def send(self, frame_type: int, body: bytes, sequence: bytes = b"\x00\x00") -> None:
+        self.sent.append(wrap(frame_type, body, sequence))
+        super().send(frame_type, body, sequence)
+
+    @property
+    def received(self) -> list[bytes]:
+        return [wrap(kind, body, sequence) for kind, sequence, body in self.seen]
+
+
+async def login(port: int, pile: str) -> Pile:
+    made = await Pile.connect(port, pile)
+    assert isinstance(made, Pile)
+    made.send(0x01, login_body(pile))
+    await made.expect(0x02)
+    return made
+
+
+def decoded(path: Path, *options: str) -> tuple[int, list[dict[str, object]]]:
+    result = run_command("decode", str(path), "--format", "jsonl", *options)
+    return result.status, [json.loads(line) for line in result.out.splitlines()]
+
+
+def test_a_capture_of_a_server_is_what_its_piles_sent_and_got(tmp_path: Path) -> None:
+    path = tmp_path / "capture.log"
+    piles: list[Pile] = []
+
+    async def scenario() -> None:
+        async with serving(tmp_path, capture__file=str(path)) as running:
+            port = running.server.tcp_port
+            piles.extend([await login(port, PILE), await login(port, OTHER)])
+            for round in range(5):
+                for pile in piles:
+                    pile.send(0x03, bytes.fromhex(f"{pile.pile} 01 00"), round.to_bytes(2, "little"))
+                    await pile.expect(0x04)
+            await running.command("heartbeat_response", {"gun_no": "01"}, OTHER)
+            await piles[1].expect(0x04)
+            for pile in piles:
+                await pile.close()
+
+    asyncio.run(scenario())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    status, items = decoded(path)
+    assert status == 0
+    for pile in piles:
+        of_pile = [item for item in items if item["fields"]["pile_id"] == pile.pile]  # type: ignore[index]
+        assert [
+            bytes.fromhex(str(item["raw"])) for item in of_pile if item["seen"] == "pile_to_platform"
+        ] == pile.sent
+        assert [
+            bytes.fromhex(str(item["raw"])) for item in of_pile if item["seen"] == "platform_to_pile"
+        ] == pile.received
+        # Before its login, nobody knew whose connection it was.
+        address = str(of_pile[0]["charger"])
+        assert address.startswith("127.0.0.1:")
+        assert [item["charger"] for item in of_pile] == [address] * 2 + [pile.pile] * (len(of_pile) - 2)
+    times = [str(item["time"]) for item in items]
+    assert times == sorted(times)
+
+
+def test_a_redacted_capture_can_be_decoded_and_names_nobody(tmp_path: Path) -> None:
+    vector = VECTORS["capture-3B-EFA9"]
+    frame = bytes.fromhex(vector["frame"])
+    fields = vector["fields"]
+    vin, card = fields["vin"].encode().hex().upper(), fields["physical_card_no"]
+    assert vin in frame.hex().upper()
+    assert card in frame.hex().upper()
+    path = tmp_path / "capture.log"
+
+    async def scenario() -> None:
+        async with serving(tmp_path, capture__file=str(path), capture__redact=True) as running:
+            pile = await login(running.server.tcp_port, PILE)
+            pile.write(frame)
+            pile.send(0x03, bytes.fromhex(f"{PILE} 01 00"))
+            await pile.expect(0x04)
+            await pile.close()
+
+    asyncio.run(scenario())
+    text = path.read_text().upper()
+    assert vin not in text
+    assert card not in text
+    status, items = decoded(path)
+    assert status == 0
+    found = next(item["fields"] for item in items if item["name"] == vector["name"])
+    assert isinstance(found, dict)
+    assert (found["vin"], found["physical_card_no"]) == ("", "0" * 16)
+    for name in ("pile_id", "gun_no", "transaction_no"):
+        assert found[name] == fields[name]
+    # The login has nothing to hide.
+    assert login_body().hex().upper() in text
+
+
+def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with pytest.raises(StartError, match="capture.file: .*nowhere"):
+            async with serving(tmp_path, capture__file=str(tmp_path / "nowhere" / "c.log")):
+                pass
+
+    asyncio.run(scenario())
+
+
+def test_the_metrics_say_how_much_is_captured(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path, capture__file=str(tmp_path / "c.log")) as running:
+            pile = await running.pile()
+            async with asyncio.timeout(WAIT):
+                while await running.metric("evproto_capture_frames_total") < len(pile.seen) + 1:
+                    await asyncio.sleep(0.02)
+            assert await running.metric("evproto_capture_missing_total") == 0
+
+    asyncio.run(scenario())

@@ -331,23 +331,26 @@ def _resolved(config: Config) -> Config:
     alone = not config.drop_in.enabled
     ykc = config.ykc
     none_named = not any(part.enabled for part in (ykc, config.ocpp, config.ntxcp))
+    forward = config.forward
+    jetstream = alone or bool(ykc.auto_record_confirm) if forward.jetstream is None else forward.jetstream
+    # The disk of a node that dies in a cluster is out of reach for the others.
+    shared = bool(config.cluster.servers) and forward.to == "nats" and jetstream
+    confirm: Literal["stored", "delivered"] = "delivered" if shared else "stored"
     return msgspec.structs.replace(
         config,
-        ocpp=msgspec.structs.replace(config.ocpp, enabled=bool(config.ocpp.enabled)),
+        ocpp=msgspec.structs.replace(
+            config.ocpp, enabled=bool(config.ocpp.enabled), confirm=config.ocpp.confirm or confirm
+        ),
         ntxcp=msgspec.structs.replace(config.ntxcp, enabled=bool(config.ntxcp.enabled)),
         ykc=msgspec.structs.replace(
             ykc,
             enabled=none_named if ykc.enabled is None else ykc.enabled,
+            confirm=ykc.confirm or confirm,
             auto_login=alone if ykc.auto_login is None else ykc.auto_login,
             auto_billing_model=alone if ykc.auto_billing_model is None else ykc.auto_billing_model,
             auto_record_confirm=alone if ykc.auto_record_confirm is None else ykc.auto_record_confirm,
         ),
-        forward=msgspec.structs.replace(
-            config.forward,
-            jetstream=(alone or bool(ykc.auto_record_confirm))
-            if config.forward.jetstream is None
-            else config.forward.jetstream,
-        ),
+        forward=msgspec.structs.replace(forward, jetstream=jetstream),
     )
 
 

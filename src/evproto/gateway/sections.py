@@ -68,9 +68,12 @@ class YkcConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
         Annotated[float, Meta(ge=0, le=42949672.95)], Meta(description="the balance they have then, in CNY")
     ] = 100.0
     confirm: Annotated[
-        Literal["stored", "delivered"],
-        Meta(description="when a record is safe: on this disk, or taken by the receivers of events"),
-    ] = "stored"
+        Literal["stored", "delivered"] | None,
+        Meta(
+            description="when a record is safe: on this disk, or taken by the receivers of events; default: "
+            "stored, and delivered in a cluster that forwards through JetStream"
+        ),
+    ] = None
     billing_model: Annotated[
         Path | None, Meta(description="JSON file with the fields of a billing model, as in 0x0A")
     ] = None
@@ -183,12 +186,12 @@ class OcppConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     ] = ()
     hook_timeout: Annotated[Seconds, Meta(description="how long the hook has to answer")] = 5.0
     confirm: Annotated[
-        Literal["stored", "delivered"],
+        Literal["stored", "delivered"] | None,
         Meta(
             description="when transaction messages are answered: when they are on this disk, or taken by the "
-            "receivers of events"
+            "receivers of events; default: as ykc.confirm"
         ),
-    ] = "stored"
+    ] = None
 
 
 class NtxcpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
@@ -248,6 +251,10 @@ class ClusterConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
         Annotated[float, Meta(ge=1)],
         Meta(description="seconds after which a node that says nothing is taken for dead"),
     ] = 10.0
+    replicas: Annotated[
+        Annotated[int, Meta(ge=1, le=5)],
+        Meta(description="NATS servers that keep what the nodes share; 3 where NATS is a cluster"),
+    ] = 1
     username: Annotated[str, Meta(description="for the NATS servers")] = ""
     password: Annotated[str, Meta(description="for the NATS servers")] = ""
 
@@ -385,7 +392,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
 
 
 class Config(_Section, frozen=True, kw_only=True, rename="kebab"):
-    """All settings. ``enabled``, ``auto_*`` and ``jetstream`` of a loaded one are never None."""
+    """All settings. ``enabled``, ``auto_*``, ``confirm`` and ``jetstream`` of a loaded one are never None."""
 
     server: ServerConfig = ServerConfig()
     ykc: YkcConfig = YkcConfig()

@@ -200,10 +200,11 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
             keys = _path(tomllib.loads(alone)) if alone else ()
         except (tomllib.TOMLDecodeError, RecursionError):
             continue
+        full = keys if header else (*table, *keys)
         if header:
             table = keys
-        if keys:
-            lines.setdefault(keys if header else (*table, *keys), number)
+        for end in range(1, len(full) + 1):
+            lines.setdefault(full[:end], number)
     return lines
 
 

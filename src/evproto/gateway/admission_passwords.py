@@ -1,7 +1,8 @@
 """Passwords of chargers: what is kept of them, and whether one is right.
 
 Only a salted scrypt (RFC 7914) is kept, with its parameters, in the PHC string
-format: ``$scrypt$ln=14,r=8,p=1$salt$digest``, in base64 without padding.
+format: ``$scrypt$ln=14,r=8,p=1$salt$digest``, in base64 without padding. As in
+all that is built on HMAC, NULs at the end of a short password make no difference.
 
 Computing one takes tens of milliseconds, on purpose. It is done in threads, a
 few at a time, and a password that was right is remembered (as a keyed hash, for
@@ -58,7 +59,7 @@ def make_hash(password: bytes, cost: int = COST) -> str:
     Raises:
         ValueError: the password is empty, or the cost not one of ``COSTS``.
     """
-    if not password:
+    if not password.strip(b"\0"):
         raise ValueError("the password is empty")
     if cost not in COSTS:
         raise ValueError(f"a cost is between {COSTS[0]} and {COSTS[-1]}, not {cost}")

@@ -50,6 +50,8 @@ Pending = Mapping[str, "str | Call[Any]"]
 _Check = Callable[[Any, bytes], None] | None
 _RequestReader = tuple[Callable[[bytes], Any], _Check, str, Any]
 _ResultReader = tuple[Callable[[bytes], Any], _Check]
+_Sender = tuple[str, bytes, Callable[[Any], bytes]]
+"""The action, the same as JSON, and what makes valid bytes of a payload."""
 
 _DIGITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6}
 _NONE: Pending = {}
@@ -100,7 +102,7 @@ class Codec:
         self._parts: dict[tuple[str, str], Part] = {}
         self._requests: dict[bytes, _RequestReader] = {}
         self._results: dict[str, _ResultReader] = {}
-        self._sendable: dict[type, Part] = {}
+        self._senders: dict[type, _Sender] = {}
         self._transfer_actions = frozenset(transfer.action for transfer in dialect.transfers)
         self._judge: Codec | None = None
         self._transfers: Transfers | None = None
@@ -438,28 +440,28 @@ class Codec:
                 envelope is not complete.
             EncodeError: it cannot be put into JSON at all.
         """
-        if mode is None:
-            mode = "strict"
+        kind = type(envelope)
+        # Most of what is sent takes this way; the other says what is wrong.
+        if kind in _TYPED and (mode is None or mode == "strict") and not envelope.unknown:  # type: ignore[union-attr]
+            sender = self._senders.get(type(envelope.payload))  # type: ignore[union-attr]
+            if sender is not None and (kind is Send or envelope.data is None):  # type: ignore[union-attr]
+                action, wire_name, encode = sender
+                unique_id = envelope.unique_id
+                if action == envelope.action and 0 < len(unique_id) <= 36:
+                    try:
+                        body = encode(envelope.payload)  # type: ignore[union-attr]
+                        if kind is CallResult:
+                            return b"[3,%b,%b]" % (encode_json(unique_id), body)
+                        number = b"2" if kind is Call else b"6"
+                        return b"[%b,%b,%b,%b]" % (number, encode_json(unique_id), wire_name, body)
+                    except (*REFUSALS, TypeError):
+                        pass
         if isinstance(envelope, _WITH_DATA) and envelope.data is not None:
             if self._transfers is None:
                 note = "no extension describes the data of a transfer"
                 raise InvalidMessageError((deviation(self.dialect, "action", note=note),))
-            envelope = self._transfers.write(envelope, self._digits)
-        # Most of what is sent takes this way; the other says what is wrong.
-        if mode == "strict" and type(envelope) in _TYPED and not envelope.unknown:  # type: ignore[union-attr]
-            part = self._sendable.get(type(envelope.payload))  # type: ignore[union-attr]
-            unique_id = envelope.unique_id
-            if part is not None and part.action == envelope.action and 0 < len(unique_id) <= 36:
-                try:
-                    body = part.encode_checked(envelope.payload, self._digits)  # type: ignore[union-attr]
-                    if type(envelope) is Call:
-                        return b"[2,%b,%b,%b]" % (encode_json(unique_id), part.wire_name, body)
-                    if type(envelope) is CallResult:
-                        return b"[3,%b,%b]" % (encode_json(unique_id), body)
-                    return b"[6,%b,%b,%b]" % (encode_json(unique_id), part.wire_name, body)
-                except (*REFUSALS, TypeError):
-                    pass
-        return self._encode_slowly(envelope, _checked_mode(mode))
+            return self.encode(self._transfers.write(envelope, self._digits), mode)
+        return self._encode_slowly(envelope, "strict" if mode is None else _checked_mode(mode))
 
     def _encode_slowly(self, envelope: Envelope, mode: Mode) -> bytes:
         number = _NUMBERS.get(type(envelope))
@@ -534,7 +536,8 @@ class Codec:
         if part is not None and mode == "strict":
             self._validate(part, body)
             if isinstance(payload, part.shape.type) and not part.names:
-                self._sendable[part.shape.type] = part
+                encode = part.checked_encoder(self._digits)
+                self._senders[part.shape.type] = part.action, part.wire_name, encode
         if envelope.unknown:
             added = {member.name: member.value for member in envelope.unknown}
             whole = with_unknown(msgspec.json.decode(body), envelope.unknown)

@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from starlette.routing import BaseRoute
@@ -41,6 +41,9 @@ from evproto.gateway.sink import Sink
 from evproto.gateway.tokens import Tokens, hash_of
 from evproto.gateway.ykc_adapter import YkcAdapter
 from evproto.gateway.ykc_setup import ssl_context
+
+if TYPE_CHECKING:
+    from evproto.gateway.cluster.cluster import Cluster
 
 __all__ = ["Server", "StartError", "run"]
 
@@ -169,6 +172,9 @@ class Server:
         ssl_context(config.http, "http")
         await self._forward()
         http = _listen(config.http.host, config.http.port)
+        self._cluster = self._make_cluster()
+        if self._cluster is not None:
+            await self._cluster.start("{}:{}".format(*http.getsockname()))
         listening: dict[str, str] = {}
         try:
             for side in self._sides:
@@ -189,7 +195,7 @@ class Server:
                 api=f"{scheme}://{config.http.host}:{self.http_port}",
                 tcp_port=self.tcp_port,
                 http_port=self.http_port,
-                forward=config.forward.to,
+                forward=",".join(config.forward.kinds) or "none",
                 drop_in=config.drop_in.enabled,
                 data=str(directory),
             ),
@@ -199,7 +205,7 @@ class Server:
         """What listens for chargers, by the settings."""
         assert self._outbox is not None
         config = self.config
-        forwarding = config.forward.to != "none"
+        forwarding = bool(config.forward.kinds)
         self._door = make_door(config)
         sides: list[Side] = []
         if config.ykc.enabled:
@@ -209,6 +215,18 @@ class Server:
         if config.ocpp.enabled or config.ntxcp.enabled:
             sides.append(OcppSide(config, self._outbox, self.metrics, forwarding=forwarding, door=self._door))
         return sides
+
+    def _make_cluster(self) -> Cluster | None:
+        """This node's part in the cluster, if it is not alone."""
+        if not self.config.cluster.servers:
+            return None
+        from evproto.gateway.cluster.cluster import Cluster
+
+        cluster = Cluster(self.config.cluster, self.metrics)
+        cluster.attach(self.desk)
+        for side in self._sides:
+            side.presence = cluster
+        return cluster
 
     def _start_capture(self) -> None:
         """Write down what is on the wire, if the settings say so."""
@@ -231,18 +249,20 @@ class Server:
         )
 
     async def _forward(self) -> None:
-        """Begin to deliver; what waited for a receiver that is configured no more goes to the new one."""
+        """Begin to deliver; what waited for a receiver that is configured no more goes to the others."""
         assert self._outbox is not None
-        sink = make_sink(self.config)
-        if sink is None:
+        sinks = make_sinks(self.config)
+        if not sinks:
             waiting = self._outbox.sinks()
             if waiting:
                 logger.warning("nothing is forwarded, and events wait for %s", ", ".join(waiting))
             return
-        await self._outbox.deliver(sink, DeliverySettings(timeout=_delivery_timeout(self.config)))
+        for sink in sinks:
+            await self._outbox.deliver(sink, DeliverySettings(timeout=_delivery_timeout(self.config)))
+        names = [sink.name for sink in sinks]
         for name in self._outbox.sinks():
-            if name != sink.name and name in _FORMER:
-                logger.warning("what waited for %s is delivered to %s from now on", name, sink.name)
+            if name not in names and name in _FORMER:
+                logger.warning("nothing waits for %s any more, events go to %s", name, " and ".join(names))
                 await self._outbox.forget(name)
 
     async def _serve_http(self, listening: socket.socket) -> None:
@@ -253,8 +273,9 @@ class Server:
         entries = [(token.name, token.sha256, token.scope) for token in config.http.tokens]
         if config.http.token:
             entries.append(("environment", hash_of(config.http.token), "command"))
+        adapters = self.adapters if self._cluster is None else self._cluster.wrap(self.adapters)
         self._api = api = Api(
-            self.adapters,
+            adapters,
             desk=self._desk,
             audit=self._audit,
             outbox=self._outbox,
@@ -308,6 +329,8 @@ class Server:
             problems.append("the server is stopping")
         if not counts.healthy:
             problems.append(f"the outbox cannot be written: {counts.error}")
+        if self._cluster is not None:
+            problems += self._cluster.problems()
         return problems
 
     def _count_command(self, command: Command) -> None:
@@ -339,6 +362,9 @@ class Server:
             self._api.draining = True
         for side in self._sides:
             side.stop_listening()
+        if self._cluster is not None:
+            # Other nodes send no commands from now on; those that they have sent are finished too.
+            await self._cluster.leave()
         if self._desk is not None:
             if self._desk.pending:
                 logger.info("stopping: %d commands are under way", self._desk.pending)
@@ -346,7 +372,13 @@ class Server:
                 async with asyncio.timeout(left()):
                     await self._desk.drain()
             await self._desk.close()
+        if self._cluster is not None:
+            await self._cluster.drain(left())
         await asyncio.gather(*(side.close(left()) for side in self._sides))
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            # What was connected here is nobody's now: that is said before this node is gone.
+            await cluster.close(left())
         if self._outbox is not None:
             try:
                 async with asyncio.timeout(left()):
@@ -364,6 +396,8 @@ class Server:
         if self._desk is not None:
             await self._desk.close()
         await asyncio.gather(*(side.close(0.0) for side in self._sides), return_exceptions=True)
+        if self._cluster is not None:
+            await self._cluster.close()
         if self._capture is not None:
             await asyncio.to_thread(self._capture.close)
         if self._door is not None:
@@ -381,7 +415,7 @@ class Server:
             await self._outbox.close()
         self._housekeeper = self._desk = None
         self._sides = []
-        self._capture = None
+        self._capture = self._cluster = None
         self._page = self._http = self._http_task = self._audit = self._outbox = None
 
 
@@ -414,43 +448,48 @@ def _delivery_timeout(config: Config) -> float:
     return max(60.0, 4 * config.forward.timeout)
 
 
-def make_sink(config: Config) -> Sink | None:
-    """Where events go, by the settings; None: nowhere.
+def make_sinks(config: Config) -> list[Sink]:
+    """Where events go, by the settings.
 
     Raises:
         ConfigError: a server is no URL.
     """
-    forward = config.forward
-    seed = config.drop_in.enabled
-    vin = config.drop_in.vin
+    makers = {"http": _http_sink, "nats": _nats_sink}
     try:
-        if forward.to == "http":
-            headers = {}
-            if forward.username or forward.password:
-                pair = f"{forward.username}:{forward.password}".encode()
-                headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-            more: dict[str, Any] = {"shape": http_shape(vin)} if seed else {}
-            return HttpSink(
-                forward.servers,
-                timeout=forward.timeout,
-                patience=_delivery_timeout(config) / 2,
-                headers=headers,
-                **more,
-            )
-        if forward.to == "nats":
-            subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
-            stream = NatsStream(forward.stream, subjects, forward.duplicate_window)
-            return NatsSink(
-                forward.servers,
-                shape=nats_shape(vin) if seed else None,
-                stream=stream if forward.jetstream else None,
-                username=forward.username or None,
-                password=forward.password or None,
-                timeout=forward.timeout,
-            )
+        return [makers[kind](config) for kind in config.forward.kinds]
     except ValueError as error:
         raise ConfigError([f"forward.servers: {error}"]) from None
-    return None
+
+
+def _http_sink(config: Config) -> Sink:
+    forward = config.forward
+    headers = {}
+    if forward.username or forward.password:
+        pair = f"{forward.username}:{forward.password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    more: dict[str, Any] = {"shape": http_shape(config.drop_in.vin)} if config.drop_in.enabled else {}
+    return HttpSink(
+        forward.servers_of("http"),
+        timeout=forward.timeout,
+        patience=_delivery_timeout(config) / 2,
+        headers=headers,
+        **more,
+    )
+
+
+def _nats_sink(config: Config) -> Sink:
+    forward = config.forward
+    seed = config.drop_in.enabled
+    subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
+    stream = NatsStream(forward.stream, subjects, forward.duplicate_window)
+    return NatsSink(
+        forward.servers_of("nats"),
+        shape=nats_shape(config.drop_in.vin) if seed else None,
+        stream=stream if forward.jetstream else None,
+        username=forward.username or None,
+        password=forward.password or None,
+        timeout=forward.timeout,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -24,6 +24,7 @@ from msgspec import Meta
 
 from evproto.errors import EvprotoError
 from evproto.gateway.sections import (
+    SCHEMES,
     AdmissionConfig,
     CaptureConfig,
     ClusterConfig,
@@ -127,8 +128,10 @@ class Setting(NamedTuple):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What it can be, if that is a few words."""
+        """What it can be, or each of several, if that is a few words."""
         bare = _bare(self.type)
+        if self.is_list:
+            bare = _bare(get_args(bare)[0])
         return get_args(bare) if get_origin(bare) is Literal else ()
 
 
@@ -318,8 +321,10 @@ def _read(setting: Setting, value: Any) -> Any:
         return msgspec.convert(value, setting.type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         if setting.choices:
+            given = value if isinstance(value, list) else [value]
+            wrong = next((one for one in given if one not in setting.choices), value)
             raise ValueError(
-                f"{value!r} is not one of {', '.join(setting.choices)}{_suggest(str(value), setting.choices)}"
+                f"{wrong!r} is not one of {', '.join(setting.choices)}{_suggest(str(wrong), setting.choices)}"
             ) from None
         said = str(error)
         shown = "the value" if "token" in setting.key or "password" in setting.key else repr(value)
@@ -334,7 +339,7 @@ def _resolved(config: Config) -> Config:
     forward = config.forward
     jetstream = alone or bool(ykc.auto_record_confirm) if forward.jetstream is None else forward.jetstream
     # The disk of a node that dies in a cluster is out of reach for the others.
-    shared = bool(config.cluster.servers) and forward.to == "nats" and jetstream
+    shared = bool(config.cluster.servers) and "nats" in forward.kinds and jetstream
     confirm: Literal["stored", "delivered"] = "delivered" if shared else "stored"
     return msgspec.structs.replace(
         config,
@@ -361,17 +366,9 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
         return places.get(key, f"{key} (its default)")
 
     forward = config.forward
-    if forward.to != "none" and not forward.servers:
-        yield f"{at('forward.to')}: forwarding to {forward.to} needs servers: set forward.servers (--servers)"
-    if forward.to == "none" and forward.servers:
-        yield f"{at('forward.servers')}: nothing is forwarded unless forward.to (--forward) is http or nats"
-    schemes = {"http": ("http", "https"), "nats": ("nats", "tls", "ws", "wss")}.get(forward.to, ())
-    for server in forward.servers:
-        scheme, separator, rest = server.partition("://")
-        if schemes and (not separator or scheme not in schemes or not rest):
-            yield f"{at('forward.servers')}: {server!r} is no URL; write {schemes[0]}://{rest or server}"
+    yield from _check_forwarding(forward, at)
     for key, confirm in (("ykc.confirm", config.ykc.confirm), ("ocpp.confirm", config.ocpp.confirm)):
-        if confirm == "delivered" and forward.to == "none":
+        if confirm == "delivered" and not forward.kinds:
             yield (
                 f"{at(key)}: records can be confirmed when they are delivered "
                 "only if they are forwarded: set forward.to"
@@ -413,6 +410,32 @@ def _check(config: Config, places: Mapping[str, str]) -> Iterator[str]:
         yield (
             f"{at('http.host')}: {config.http.host} can be reached from other machines, and no token is set. "
             "Make one with 'evproto serve token', or listen on 127.0.0.1"
+        )
+
+
+def _check_forwarding(forward: ForwardConfig, at: Callable[[str], str]) -> Iterator[str]:
+    """What does not go together in the section about receivers of events."""
+    kinds, servers = forward.kinds, forward.servers
+    if kinds and "none" in forward.to:
+        yield f"{at('forward.to')}: none is not forwarded beside {' and '.join(kinds)}"
+    missing = [kind for kind in kinds if not forward.servers_of(kind)]
+    if missing and (not servers or len(kinds) > 1):
+        yield (
+            f"{at('forward.to')}: forwarding to {' and '.join(missing)} needs servers: "
+            "set forward.servers (--servers)"
+        )
+    if not kinds and servers:
+        yield f"{at('forward.servers')}: nothing is forwarded unless forward.to (--forward) is http or nats"
+    schemes = [scheme for kind in kinds for scheme in SCHEMES[kind]]
+    for server in servers if kinds else ():
+        scheme, separator, rest = server.partition("://")
+        if not separator or scheme not in schemes or not rest:
+            right = " or ".join(f"{SCHEMES[kind][0]}://{rest or server}" for kind in kinds)
+            yield f"{at('forward.servers')}: {server!r} is no URL; write {right}"
+    if len(kinds) > 1 and (forward.username or forward.password):
+        yield (
+            f"{at('forward.username' if forward.username else 'forward.password')}: there are servers of two "
+            "kinds: write it into the URLs it is for, as in nats://user:password@host:4222"
         )
 
 
@@ -475,6 +498,8 @@ def describe(config: Config) -> dict[str, Any]:
             value = "***" if value else None
         elif key == "http.tokens":
             value = [token.name for token in value]
+        elif key == "forward.to":
+            value = ",".join(value) or "none"
         elif key in ("forward.servers", "cluster.servers"):
             value = [re.sub("//[^/@]*@", "//***@", server) for server in value]
         elif key in ("ocpp.hook", "admission.hook"):

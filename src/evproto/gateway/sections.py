@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "SCHEMES",
     "AdmissionConfig",
     "CaptureConfig",
     "ClusterConfig",
@@ -312,15 +313,26 @@ class HttpConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     ] = "auto"
 
 
+SCHEMES: Final = {"http": ("http", "https"), "nats": ("nats", "tls", "ws", "wss")}
+"""How the URLs of servers begin, by their kind."""
+
+
 class ForwardConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     """``[forward]``: where events go."""
 
-    to: Annotated[Literal["none", "http", "nats"], Meta(description="how events are forwarded")] = "none"
+    to: Annotated[
+        tuple[Literal["none", "http", "nats"], ...],
+        Meta(description="how events are forwarded; http,nats: each event in both ways; default: not at all"),
+    ] = ()
     servers: Annotated[
         tuple[str, ...],
-        Meta(description="URLs, the first that works is used: http://host/path, nats://host:4222"),
+        Meta(
+            description="URLs, of each kind the first that works is used: http://host/path, nats://host:4222"
+        ),
     ] = ()
-    username: Annotated[str, Meta(description="for the servers")] = ""
+    username: Annotated[
+        str, Meta(description="for the servers; where they are of two kinds, it stands in the URLs")
+    ] = ""
     password: Annotated[str, Meta(description="for the servers")] = ""
     timeout: Annotated[Seconds, Meta(description="how long a server has to take an event")] = 10.0
     jetstream: Annotated[
@@ -336,6 +348,15 @@ class ForwardConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
     leave_out: Annotated[
         tuple[str, ...], Meta(description="messages that are not forwarded, as in heartbeat_request")
     ] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """``http``, ``nats``, both or none."""
+        return tuple(dict.fromkeys(kind for kind in self.to if kind != "none"))
+
+    def servers_of(self, kind: str) -> tuple[str, ...]:
+        """The servers of one kind, told by how their URLs begin."""
+        return tuple(one for one in self.servers if one.partition("://")[0] in SCHEMES[kind])
 
 
 class OutboxConfig(_Section, frozen=True, kw_only=True, rename="kebab"):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from evproto.aio.ocpp.handlers import Context, Handler, RefuseCall, check_answer
 from evproto.aio.ocpp.link import Ending, Link
+from evproto.aio.ocpp.pacing import Brake
 from evproto.aio.ocpp.routing import Identity, spell_identity
 from evproto.aio.ocpp.settings import PeerSettings
 from evproto.aio.ocpp.watching import Watched, known_of
@@ -115,11 +116,8 @@ class Peer:
         self._serving: Context | None = None
         self._answering: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
-        self._held = 0
-        self._over_rate = False
-        self._tokens = float(settings.burst)
-        self.last_heard = self._counted = loop.time()
+        self._brake = Brake(link, settings, loop)
+        self.last_heard = loop.time()
 
     def __repr__(self) -> str:
         state = "connected" if self.ending is None else str(self.ending)
@@ -204,7 +202,7 @@ class Peer:
             InvalidMessageError: this version has no such message, or it breaks its schema.
         """
         self._check_open()
-        if self._stall is not None:
+        if self._brake.stalled:
             raise QueueFullError(f"{spell_identity(self.identity)} does not read; nothing was sent")
         if not isinstance(notification, Send):
             notification = Send(unique_id=self.new_id(), payload=notification)
@@ -246,7 +244,7 @@ class Peer:
         now = self._clock()
         self.last_heard = now
         if self.settings.rate is not None:
-            self._count(now)
+            self._brake.count(now)
         session = self._session
         session.receive(data, now)
         if self._watchers:
@@ -260,22 +258,16 @@ class Peer:
         self.last_heard = self._clock()
 
     def writing_paused(self) -> None:
-        # Who does not read is not read from either; else its requests would pile up answers.
-        if self._stall is None:
-            self._stall = self._loop.call_later(self.settings.write_timeout, self._stalled)
-            self._hold()
+        self._brake.writing_paused()
 
     def writing_resumed(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-            self._release()
+        self._brake.writing_resumed()
 
     def ended(self, ending: Ending) -> None:
         self.ending = ending
-        for timer in (self._timer, self._stall):
-            if timer is not None:
-                timer.cancel()
+        self._brake.end()
+        if self._timer is not None:
+            self._timer.cancel()
         self._session.lost(str(ending), self._clock())
         self._pump()
         if self._idle is not None and not self._idle.done():
@@ -284,42 +276,6 @@ class Peer:
 
     def on_ended(self, ending: Ending) -> None:
         """For subclasses: the connection has ended, and so have all calls."""
-
-    def _stalled(self) -> None:
-        self.link.abort(f"it left {self.link.unsent} bytes unread for {self.settings.write_timeout:g} s")
-
-    def _hold(self) -> None:
-        self._held += 1
-        if self._held == 1:
-            self.link.pause_reading()
-
-    def _release(self) -> None:
-        self._held -= 1
-        if self._held == 0 and self.ending is None:
-            self.link.resume_reading()
-
-    def _count(self, now: float) -> None:
-        """The token bucket: who is over the rate is not read from until it has paid for it."""
-        self._refill(now)
-        self._tokens -= 1
-        if self._tokens < 0 and not self._over_rate:
-            self._over_rate = True
-            self._hold()
-            self._wait_for_tokens()
-
-    def _refill(self, now: float) -> None:
-        rate = self.settings.rate or 0.0
-        self._tokens = min(self._tokens + (now - self._counted) * rate, self.settings.burst)
-        self._counted = now
-
-    def _wait_for_tokens(self) -> None:
-        self._refill(self._clock())
-        if self._tokens < -1e-9 and self.ending is None:
-            # What was read already has been served meanwhile, and has to be paid for, too.
-            self._loop.call_later(-self._tokens / (self.settings.rate or 1.0), self._wait_for_tokens)
-        else:
-            self._over_rate = False
-            self._release()
 
     # What the session says
 

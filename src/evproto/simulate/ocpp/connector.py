@@ -126,7 +126,7 @@ class Connector:
         self.waiting: Waiting | None = None
         self.asked: Asked | None = None
         self.told: str | None = None
-        self._station = station
+        self.station = station
         self.next_sample = FOREVER
 
     @property
@@ -182,7 +182,7 @@ class Connector:
         self, token: Token, now: int, *, remote_start_id: int | None = None, fails: bool = False
     ) -> Transaction:
         """Begin a transaction; one that fails never has any current."""
-        station, vehicle = self._station, self.vehicle
+        station, vehicle = self.station, self.vehicle
         assert vehicle is not None
         assert self.transaction is None
         settings: StationSettings = station.settings
@@ -218,17 +218,18 @@ class Connector:
 
     def sample_from(self, now: int) -> None:
         """Begin to count the interval between two meter values."""
-        interval = self._station.options.sample_interval
+        interval = self.station.options.sample_interval
         self.next_sample = now + interval * 1000 if interval > 0 else FOREVER
 
     def tick(self, now: int) -> None:
         """Do what is due."""
-        station = self._station
+        station = self.station
         if self.reservation is not None and self.reservation.until <= now:
             reservation, self.reservation = self.reservation, None
             station.language.reservation_ended(reservation, "Expired")
         if self.waiting is not None and self.waiting.until <= now:
             self.waiting = None
+            station.profiles.transaction_ended(self.number)
         if self.asked is not None and self.asked.until <= now:
             self.asked = None
         transaction = self.transaction
@@ -254,7 +255,7 @@ class Connector:
         session = self.transaction.session if self.transaction is not None else None
         voltage = session.voltage if session is not None else 0
         current = session.current if session is not None else 0
-        phase = None if self._station.settings.is_dc else "L1"
+        phase = None if self.station.settings.is_dc else "L1"
         found: list[Reading] = []
         for measurand in measurands:
             if measurand == "Energy.Active.Import.Register":
@@ -269,6 +270,6 @@ class Connector:
                 found.append(Reading(measurand, max(0, session.max_current) / 10, "A"))
             elif measurand == "Power.Offered" and session is not None:
                 found.append(Reading(measurand, max(0, session.max_power), "W"))
-            elif measurand == "SoC" and self._station.settings.is_dc and self.vehicle is not None:
+            elif measurand == "SoC" and self.station.settings.is_dc and self.vehicle is not None:
                 found.append(Reading(measurand, int(self.vehicle.battery.soc * 100), "Percent"))
         return found

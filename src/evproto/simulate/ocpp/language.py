@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evproto.payloads import Request, Response
+from evproto.payloads import Request
 from evproto.simulate.ocpp.settings import Token
 from evproto.simulate.ocpp.tokens import Known
+from evproto.simulate.ocppj.model import Handler
 
 if TYPE_CHECKING:
     from evproto.simulate.ocpp.connector import Connector, Reservation, Transaction
 
-__all__ = ["Handler", "Language"]
-
-Handler = Callable[[Any, int], Response]
-"""Takes a request and the station's ms, and gives the response."""
+__all__ = ["Language"]
 
 
 class Language:

@@ -1,16 +1,15 @@
-"""What a simulated station is, and what it puts out. Nothing here depends on a version of OCPP."""
+"""What a simulated station is. Nothing here depends on a version of OCPP."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from evproto.payloads import Request
 from evproto.simulate.charging import Clock
 
-__all__ = ["Ask", "Beat", "Keep", "Output", "Reboot", "StationSettings", "Tell", "Token", "moment"]
+__all__ = ["StationSettings", "Token", "moment"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -59,38 +58,3 @@ class Token(msgspec.Struct, frozen=True):
     """As in IdTokenEnumType of 2.x; 1.6 knows no kinds."""
     group: str | None = None
     """parentIdTag, groupIdToken."""
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """A request whose answer matters to the station."""
-
-    request: Request[Any]
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """A request whose answer does not matter."""
-
-    request: Request[Any]
-
-
-class Keep(msgspec.Struct, frozen=True):
-    """A request that must arrive, also if there is no connection now."""
-
-    request: Request[Any]
-
-
-class Reboot(msgspec.Struct, frozen=True):
-    """Drop the connection, forget what a restart forgets, and come back after so many ms."""
-
-    after: int
-    reason: str
-    """As in BootReasonEnumType of 2.x."""
-
-
-class Beat(msgspec.Struct, frozen=True):
-    """Send heartbeats at another interval, in seconds."""
-
-    interval: int
-
-
-Output = Ask | Tell | Keep | Reboot | Beat

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from evproto.payloads import Request, Response
@@ -21,17 +21,9 @@ from evproto.simulate.ocpp.connector import Asked, Connector, Transaction, Waiti
 from evproto.simulate.ocpp.language import Language
 from evproto.simulate.ocpp.options import Options
 from evproto.simulate.ocpp.profiles import Profile, Profiles
-from evproto.simulate.ocpp.settings import (
-    Ask,
-    Keep,
-    Output,
-    Reboot,
-    StationSettings,
-    Tell,
-    Token,
-    moment,
-)
+from evproto.simulate.ocpp.settings import StationSettings, Token, moment
 from evproto.simulate.ocpp.tokens import Known, Tokens
+from evproto.simulate.ocppj.model import Ask, Handler, Keep, Output, Reboot, Tell
 from evproto.simulate.vehicle import Vehicle
 
 __all__ = ["StationModel"]
@@ -96,6 +88,29 @@ class StationModel:
         out, self._out = self._out, []
         return out
 
+    @property
+    def handlers(self) -> Mapping[type, Handler]:
+        """What it obeys."""
+        return self.language.handlers
+
+    def amend(self, request: Any) -> Any:
+        """What to send for a request that was kept."""
+        return self.language.amend(request)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything charges, or an end has not arrived."""
+        return bool(self.transactions)
+
+    def stop_all(self, now: int) -> None:
+        """Stop whatever charges: the end of a run."""
+        self.tick(now)
+        for connector in self.guns:
+            connector.waiting = None
+            if connector.transaction is not None:
+                self.stop_transaction(connector, "Local", now, token=connector.transaction.token)
+        self._settle(now)
+
     def boot_request(self) -> Request[Any]:
         """The BootNotification of this station."""
         return self.language.boot(self.boot_reason)
@@ -125,7 +140,7 @@ class StationModel:
     def obey(self, request: Request[Any], now: int) -> Response:
         """The answer to a request of a kind that the language handles."""
         self.tick(now)
-        response = self.language.handlers[type(request)](request, now)
+        response = self.handlers[type(request)](request, now)
         self._settle(now)
         return response
 
@@ -488,7 +503,7 @@ class StationModel:
 
     def reboot(self, reason: str) -> None:
         """Go down now; what is not kept is forgotten."""
-        self._out.append(Reboot(_BOOTS_FOR, reason))
+        self._out.append(Reboot(_BOOTS_FOR))
         self.boot_reason = reason
         self.online = False
         self._told_station = False

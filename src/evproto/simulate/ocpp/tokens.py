@@ -64,7 +64,7 @@ class Tokens:
                 del self.cache[next(iter(self.cache))]
 
     def status(self, token: str, now: int, uses: Mapping[str, bool]) -> str | None:
-        """What the station knows of a token; None if nothing. ``uses``: whether ``list`` and ``cache`` are on."""
+        """What is known of a token, or None. ``uses`` says whether ``list`` and ``cache`` are on."""
         for name, known in (("list", self.local.get(token)), ("cache", self.cache.get(token))):
             if known is not None and uses[name]:
                 return known.at(now)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from evproto.ocpp import v16
 from evproto.simulate.ocpp.connector import Connector, Reservation
 from evproto.simulate.ocpp.jobs import update_firmware, upload_log
-from evproto.simulate.ocpp.language import Handler
 from evproto.simulate.ocpp.profiles import Period, Profile
 from evproto.simulate.ocpp.settings import Token
 from evproto.simulate.ocpp.v16_configuration import Configuration
+from evproto.simulate.ocppj.model import Handler
 
 if TYPE_CHECKING:
     from evproto.simulate.ocpp.station import StationModel

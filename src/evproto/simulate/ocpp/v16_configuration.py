@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from evproto.simulate.ocpp.options import MEASURANDS
-from evproto.simulate.ocpp.settings import Beat
+from evproto.simulate.ocppj.model import Beat
 
 if TYPE_CHECKING:
     from evproto.simulate.ocpp.station import StationModel

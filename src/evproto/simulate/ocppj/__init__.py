@@ -1,0 +1,1 @@
+"""Simulated chargers on WebSocket: what those of OCPP and ntxcp have in common."""

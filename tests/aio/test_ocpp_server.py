@@ -146,7 +146,9 @@ def test_a_handler_that_fails_gives_an_answer_and_its_name(
     for function in (explode, nothing, other):
         assert f"{function.__qualname__}" in text
     assert "None" in text
-    assert "answer to Authorize" in text
+    (unsendable,) = (line for line in text.splitlines() if "cannot be sent" in line)
+    assert f"{__name__}.{invalid.__qualname__} to Authorize" in unsendable
+    assert "idTagInfo.parentIdTag has 21 characters" in unsendable
 
 
 @engines

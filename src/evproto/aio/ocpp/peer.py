@@ -456,7 +456,7 @@ class Peer:
             result = self._failed(context, handler, error)
         finally:
             self._serving = None
-        self._answer(context, result)
+        self._answer(context, result, handler)
 
     def _enqueue(self, context: Context) -> None:
         self._inbox.append(context)
@@ -511,7 +511,7 @@ class Peer:
             result = self._failed(context, handler or _HOOK, error)
         finally:
             self._serving = None
-        self._answer(context, result if isinstance(call, Call) else None)
+        self._answer(context, result if isinstance(call, Call) else None, handler or _HOOK)
         for hook in handlers.after:
             try:
                 done = hook(context)
@@ -563,7 +563,9 @@ class Peer:
             action=call.action,
         )
 
-    def _answer(self, context: Context, result: CallResult[Any] | CallError | None) -> None:
+    def _answer(
+        self, context: Context, result: CallResult[Any] | CallError | None, handler: Handler | None = None
+    ) -> None:
         if result is not None and self.ending is None:
             call = context.call
             if self._watchers:
@@ -573,7 +575,8 @@ class Peer:
             except (EncodeError, TypeError) as error:
                 # The session has sent a CALLERROR instead.
                 logger.error(
-                    "the answer to %s %s from %s cannot be sent: %s",
+                    "the answer of %s to %s %s from %s cannot be sent: %s",
+                    handler.name if handler is not None else "this end itself",
                     call.action,
                     call.unique_id,
                     spell_identity(self.identity),

@@ -30,7 +30,7 @@ from evproto.gateway.dropin_rest import dropin_routes, http_shape, nats_shape
 from evproto.gateway.http_sink import HttpSink
 from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics, OutboxObserver
-from evproto.gateway.nats_sink import NatsSink, NatsStream
+from evproto.gateway.nats_sink import NatsSink, NatsStream, envelope
 from evproto.gateway.ocpp import OcppSide
 from evproto.gateway.openapi import openapi
 from evproto.gateway.outbox import DeliverySettings, Outbox, OutboxError, Retention
@@ -482,9 +482,14 @@ def _nats_sink(config: Config) -> Sink:
     seed = config.drop_in.enabled
     subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
     stream = NatsStream(forward.stream, subjects, forward.duplicate_window)
+    shape = nats_shape(config.drop_in.vin) if seed else envelope()
+    if config.cluster.servers:
+        from evproto.gateway.cluster.records import same_from_all_nodes
+
+        shape = same_from_all_nodes(shape)
     return NatsSink(
         forward.servers_of("nats"),
-        shape=nats_shape(config.drop_in.vin) if seed else None,
+        shape=shape,
         stream=stream if forward.jetstream else None,
         username=forward.username or None,
         password=forward.password or None,

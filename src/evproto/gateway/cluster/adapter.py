@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -21,7 +22,7 @@ from evproto.gateway.adapter import (
     UnknownChargerError,
     Verb,
 )
-from evproto.gateway.cluster.registry import Registered, Registry
+from evproto.gateway.cluster.registry import ChargerEntry, Registered, Registry
 from evproto.gateway.cluster.routing import Routed, Router
 
 __all__ = ["ClusterAdapter"]
@@ -138,7 +139,7 @@ class ClusterAdapter:
         entry = found.entry
         return Glance(
             charger=entry.charger,
-            protocol=f"{entry.protocol.upper()} {entry.version}".strip(),
+            protocol=_spoken(entry),
             state="online",
             connected=entry.since,
             node=entry.node,
@@ -181,3 +182,10 @@ class ClusterAdapter:
         if isinstance(prepared.payload, Routed):
             return await self._router.perform(self.local, prepared, timeout=timeout, sent=sent)
         return await self.local.perform(prepared, timeout=timeout, sent=sent)
+
+
+def _spoken(entry: ChargerEntry) -> str:
+    """What a charger speaks, for people."""
+    if entry.version:
+        return f"{entry.protocol.upper()} {entry.version}"
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", entry.protocol).replace("ocpp", "OCPP")

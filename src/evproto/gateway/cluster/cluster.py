@@ -188,6 +188,8 @@ class Cluster:
     def came(self, adapter: Adapter, charger: str, connection: object, close: Callable[[str], None]) -> None:
         """See :class:`evproto.gateway.adapter.Presence`."""
         version = str(getattr(connection, "version", "") or "")
+        if version == adapter.protocol:
+            version = ""
         self.announcer.came(adapter.protocol, charger, version, connection, close)
 
     def went(self, adapter: Adapter, charger: str, connection: object) -> None:

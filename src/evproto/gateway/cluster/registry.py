@@ -29,6 +29,7 @@ from evproto.aio.nats import escape, unescape
 from evproto.aio.plugins.nats_link import NatsLink
 from evproto.gateway.cluster.buckets import Bucket, BucketError, RevisionError, Watch
 from evproto.gateway.logs import data
+from evproto.gateway.neutral import family
 
 __all__ = ["ChargerEntry", "NodeEntry", "Registered", "Registry", "key_of"]
 
@@ -92,8 +93,8 @@ class _Node:
 
 
 def key_of(protocol: str, charger: str) -> str:
-    """The key of a charger."""
-    return f"{escape(protocol)}.{escape(charger)}"
+    """The key of a charger. All versions of a protocol share it: a charger speaks one of them at a time."""
+    return f"{escape(family(protocol))}.{escape(charger)}"
 
 
 class Registry:
@@ -212,7 +213,7 @@ class Registry:
     def holder(self, protocol: str, charger: str) -> Registered | None:
         """Where a charger is connected, if that is another node that is alive."""
         found = self._chargers.get(key_of(protocol, charger))
-        if found is None or found.entry.instance == self.instance:
+        if found is None or found.entry.instance == self.instance or found.entry.protocol != protocol:
             return None
         return found if self.alive(found.entry.node, found.entry.instance) else None
 
@@ -406,8 +407,11 @@ class Registry:
         self._chargers[key] = found
         if old is not None:
             self._disown(key, old.entry.instance)
-        elif entry.protocol in self._sorted:
-            bisect.insort(self._sorted[entry.protocol], entry.charger)
+        if old is None or old.entry.protocol != entry.protocol:
+            if old is not None:
+                self._sorted.pop(old.entry.protocol, None)
+            if entry.protocol in self._sorted:
+                bisect.insort(self._sorted[entry.protocol], entry.charger)
         self._by_instance.setdefault(entry.instance, set()).add(key)
 
     def _drop(self, key: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -81,19 +82,17 @@ class Hook:
         self.url = url
         self.name = str(parsed.copy_with(username="***", password=None)) if parsed.userinfo else url
         """What it is called where people read it."""
-        self.private = parsed.scheme == "https" or _is_loopback(parsed.host)
+        self._tls = parsed.scheme == "https"
+        self.private = self._tls or _is_loopback(parsed.host)
         """Whether nobody on the way can read along."""
         self._timeout = timeout
         self._max_answer = max_answer
         self._free = asyncio.Semaphore(connections)
-        self._client = httpx.AsyncClient(
-            timeout=None,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # What is not compressed cannot be small here and huge there.
-            headers={"User-Agent": "evproto", "Accept-Encoding": "identity", **(headers or {})},
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._headers = dict(headers or {})
+        self._verify: ssl.SSLContext | bool = False
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
+        self._closed = False
 
     async def ask(self, body: Any) -> Any:
         """Post something and return what is answered, both as JSON.
@@ -103,15 +102,18 @@ class Hook:
         """
         content = msgspec.json.encode(body)
         async with self._free:
+            client = self._idle.pop() if self._idle else self._client()
             try:
                 async with asyncio.timeout(self._timeout):
-                    status, raw = await self._post(content)
+                    status, raw = await self._post(client, content)
             except TimeoutError:
                 raise HookError(f"{self.name}: no answer within {self._timeout:g} s") from None
             except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
                 # RuntimeError: it was closed.
                 why = str(error) or type(error).__name__
                 raise HookError(f"{self.name}: {why}") from None
+            finally:
+                self._idle.append(client)
         if status != 200:
             said = " ".join(raw[: 4 * _SAID].decode("utf-8", "replace").split())[:_SAID]
             more = "; redirects are not followed" if 300 <= status < 400 else ""
@@ -125,12 +127,37 @@ class Hook:
 
     async def close(self) -> None:
         """Close the connections; questions that still come fail."""
-        await self._client.aclose()
+        self._closed = True
+        await asyncio.gather(*(client.aclose() for client in self._clients))
 
-    async def _post(self, content: bytes) -> tuple[int, bytes]:
+    def _client(self) -> httpx.AsyncClient:
+        """One more connection: a client of its own, since a pool of many looks at all of them each time.
+
+        Raises:
+            HookError: it is closed.
+        """
+        if self._closed:
+            raise HookError(f"{self.name}: it is not asked any more")
+        if self._tls and not self._clients:
+            # Reading all authorities takes a while, and once will do. SSL_CERT_FILE names others.
+            self._verify = httpx.create_ssl_context(trust_env=True)
+        client = httpx.AsyncClient(
+            timeout=None,
+            # Shorter than servers keep them: a question must not meet one that is just being closed.
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=1.5),
+            # What is not compressed cannot be small here and huge there.
+            headers={"User-Agent": "evproto", "Accept-Encoding": "identity", **self._headers},
+            follow_redirects=False,
+            trust_env=False,
+            verify=self._verify,
+        )
+        self._clients.append(client)
+        return client
+
+    async def _post(self, client: httpx.AsyncClient, content: bytes) -> tuple[int, bytes]:
         """Status, and the body as far as it is looked at."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        async with self._client.stream("POST", self.url, content=content, headers=headers) as response:
+        async with client.stream("POST", self.url, content=content, headers=headers) as response:
             encoding = response.headers.get("Content-Encoding", "identity")
             if response.status_code == 200 and encoding.lower() != "identity":
                 raise HookError(f"{self.name}: its answer is encoded as {encoding!r}", status=200)

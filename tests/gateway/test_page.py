@@ -576,6 +576,8 @@ def test_the_past_is_bounded() -> None:
             return Shown
 
     class One:
+        protocol = "one"
+
         def recent(self, limit: int) -> list[Any]:
             return []
 

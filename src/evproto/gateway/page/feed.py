@@ -13,7 +13,8 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 from evproto.gateway.adapter import Adapter, Sighting
@@ -42,10 +43,12 @@ class TooManyError(Exception):
 class Item:
     """A sighting in its place."""
 
-    __slots__ = ("position", "sighting")
+    __slots__ = ("position", "protocol", "sighting")
 
-    def __init__(self, position: int, sighting: Sighting) -> None:
+    def __init__(self, position: int, protocol: str, sighting: Sighting) -> None:
         self.position = position
+        self.protocol = protocol
+        """Of the adapter that saw it."""
         self.sighting = sighting
 
     @property
@@ -55,18 +58,43 @@ class Item:
 
 
 class Filter:
-    """Which sightings are wanted: of chargers whose identity has ``charger`` in it, of one message."""
+    """Which sightings are wanted.
 
-    __slots__ = ("beats", "charger", "name")
+    Args:
+        charger: what is in the identity of the charger, in whatever case.
+        name: of the message.
+        beats: whether heartbeats are.
+        protocols: of these adapters; empty: of all.
+        kinds: of these kinds of events; empty: of all.
+        identities: of these chargers; None: of all.
+    """
 
-    def __init__(self, charger: str = "", name: str = "", *, beats: bool = True) -> None:
+    __slots__ = ("beats", "charger", "identities", "kinds", "name", "protocols")
+
+    def __init__(
+        self,
+        charger: str = "",
+        name: str = "",
+        *,
+        beats: bool = True,
+        protocols: Collection[str] = (),
+        kinds: Collection[str] = (),
+        identities: Collection[str] | None = None,
+    ) -> None:
         self.charger = charger.strip().upper()
         self.name = name.strip()
         self.beats = beats
-        """Whether heartbeats are."""
+        self.protocols = frozenset(protocols)
+        self.kinds = frozenset(kinds)
+        self.identities = None if identities is None else frozenset(identities)
 
-    def takes(self, sighting: Sighting) -> bool:
-        """Whether one is wanted; may say yes to one that is damaged, see :meth:`shows`."""
+    def takes(self, item: Item) -> bool:
+        """Whether one is wanted, as far as is known before it is decoded; see :meth:`shows`."""
+        sighting = item.sighting
+        if self.protocols and item.protocol not in self.protocols:
+            return False
+        if self.identities is not None and sighting.charger not in self.identities:
+            return False
         if self.charger and self.charger not in sighting.charger.upper():
             return False
         if not self.beats and "heartbeat" in sighting.name.lower():
@@ -75,7 +103,7 @@ class Filter:
 
     def shows(self, event: Event) -> bool:
         """Whether what was decoded is what was wanted."""
-        return not self.name or event.name == self.name
+        return (not self.name or event.name == self.name) and (not self.kinds or event.kind in self.kinds)
 
 
 class Subscription:
@@ -94,7 +122,7 @@ class Subscription:
         self.changed: set[str] = set()
         """Chargers that were seen; emptied by its reader."""
         self.dropped = asyncio.Event()
-        """Set when it does not keep up: its stream must end."""
+        """Set when it does not keep up: its stream ends."""
         self.closed = asyncio.Event()
         """Set when the server stops."""
 
@@ -103,7 +131,7 @@ class Subscription:
         if self.dropped.is_set():
             return
         self.changed.add(item.sighting.charger)
-        if not self._wanted.takes(item.sighting):
+        if not self._wanted.takes(item):
             return
         if self._rate is not None and not self._allowed(self._rate):
             self.left_out += 1
@@ -111,6 +139,7 @@ class Subscription:
         if len(self._waiting) >= self._queued:
             self._waiting.clear()
             self.dropped.set()
+            self._news.set()
             return
         self._waiting.append(item)
         self._news.set()
@@ -184,11 +213,15 @@ class Feed:
         self._looked = time.monotonic()
         if self._stops:
             return
-        found = [sighting for adapter in self._adapters for sighting in adapter.recent(self._kept)]
+        found = [
+            (adapter.protocol, sighting)
+            for adapter in self._adapters
+            for sighting in adapter.recent(self._kept)
+        ]
         if len(self._adapters) > 1:
-            found.sort(key=lambda sighting: sighting.event().time)
-        self._past.extend(Item(next(self._positions), sighting) for sighting in found)
-        self._stops = [adapter.watch(self._see) for adapter in self._adapters]
+            found.sort(key=lambda one: one[1].event().time)
+        self._past.extend(Item(next(self._positions), *one) for one in found)
+        self._stops = [adapter.watch(partial(self._see, adapter.protocol)) for adapter in self._adapters]
 
     def _look_away(self) -> None:
         """Watch no more, and forget."""
@@ -199,8 +232,8 @@ class Feed:
         self._stops.clear()
         self._past.clear()
 
-    def _see(self, sighting: Sighting) -> None:
-        item = Item(next(self._positions), sighting)
+    def _see(self, protocol: str, sighting: Sighting) -> None:
+        item = Item(next(self._positions), protocol, sighting)
         if not self._subscriptions and time.monotonic() - self._looked > self._rest:
             # Not now: the adapter is in the middle of telling those who watch.
             asyncio.get_running_loop().call_soon(self._look_away)
@@ -210,22 +243,29 @@ class Feed:
             subscription.offer(item)
 
     def past(self, wanted: Filter, limit: int, *, after: str = "") -> list[Item]:
-        """The last items that are wanted, the newest last; those behind the event ``after``, if it is known.
+        """The last items that are wanted, the newest last; those behind ``after``, if it is known."""
+        return self.behind(wanted, limit, after)[0]
 
-        Only events that were shown have been given ids, so only those are looked for.
+    def behind(self, wanted: Filter, limit: int, after: str) -> tuple[list[Item], bool]:
+        """The last items that are wanted, the newest last, and whether they follow the event ``after``.
+
+        Only events that were shown have been given ids, so only those are looked for: of what is
+        wanted, or of what happens to have been decoded for somebody else.
         """
         self._look()
+        follow = False
         found: list[Item] = []
         for item in reversed(self._past):
             if len(found) >= limit:
                 break
-            if wanted.takes(item.sighting):
+            if wanted.takes(item):
                 event = item.event
                 if after and event.id == after:
+                    follow = True
                     break
                 if wanted.shows(event):
                     found.append(item)
-        return found[::-1]
+        return found[::-1], follow
 
     def subscribe(self, wanted: Filter, *, rate: int | None = None) -> Subscription:
         """Look on from now.
@@ -260,9 +300,14 @@ class Feed:
 async def batches(
     feed: Feed, subscription: Subscription, backlog: Sequence[Item], timeout: float
 ) -> AsyncIterator[list[Item]]:
-    """The backlog, then what comes, in batches; an empty one after ``timeout`` seconds without any."""
+    """The backlog, then what comes, in batches; an empty one after ``timeout`` seconds without any.
+
+    Ends when the subscription was dropped.
+    """
     for begin in range(0, len(backlog), _BATCH):
+        if subscription.dropped.is_set():
+            return
         yield list(backlog[begin : begin + _BATCH])
         await asyncio.sleep(0)
-    while True:
+    while not subscription.dropped.is_set():
         yield await subscription.take(timeout)

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from evproto.gateway.config import is_public
-from evproto.gateway.page.feed import Feed, Filter, Subscription, TooManyError, batches
+from evproto.gateway.page.events import Events, subscribed
+from evproto.gateway.page.feed import Feed, Filter, batches
 from evproto.gateway.page.overview import Totals, select, total
 from evproto.gateway.page.render import Renderer
 from evproto.gateway.page.stream import COMMENT, EventStream, field_of
@@ -73,6 +74,7 @@ class Page:
         self._api = api
         self._mode = mode
         self._abort = abort
+        self._events = Events(api, self.feed, abort=abort, headers=_HEADERS)
         self._assets = _assets()
         self._render = Renderer(
             api.adapters, version=version, assets={name: tag for name, (_, _, tag) in self._assets.items()}
@@ -95,7 +97,7 @@ class Page:
             made.methods = {"GET"}
             return made
 
-        found: list[BaseRoute] = [route("/events", self.events, "read")]
+        found: list[BaseRoute] = [route("/events", self._events.stream, "read")]
         if self._mode != "off":
             found += [
                 route("/", self.show),
@@ -161,7 +163,7 @@ class Page:
         wanted = _filter(request)
         text, online, after = query.get("q", ""), query.get("online") == "1", query.get("after", "")
         since = request.headers.get("last-event-id") or query.get("since", "")
-        subscription = self._subscribe(wanted, _PAGE_RATE)
+        subscription = subscribed(self.feed, wanted, _PAGE_RATE)
         # From here to the first batch nothing waits, so nothing is lost or shown twice in between.
         backlog = self.feed.past(wanted, _SHOWN, after=since)
         shown: dict[str, str] = {}
@@ -211,26 +213,7 @@ class Page:
                     said = now
                     yield COMMENT
 
-        return self._stream(subscription, chunks())
-
-    async def events(self, request: Request, caller: Caller) -> Response:
-        """The handler of ``GET /events``: what happens, in the envelope of forwarded events."""
-        wanted = _filter(request)
-        since = request.headers.get("last-event-id", "")
-        rate = _rate(request)
-        subscription = self._subscribe(wanted, rate)
-        backlog = self.feed.past(wanted, 1000, after=since) if since else []
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"retry: 2000\n\n"
-            async for batch in batches(self.feed, subscription, backlog, _SILENCE):
-                out = [field_of(item.event.to_json().decode(), id=item.event.id) for item in batch]
-                if subscription.left_out:
-                    out.append(field_of(f'{{"count":{subscription.left_out}}}', event="left_out"))
-                    subscription.left_out = 0
-                yield b"".join(out) or COMMENT
-
-        return self._stream(subscription, chunks())
+        return EventStream(self.feed, subscription, chunks(), abort=self._abort, headers=_HEADERS)
 
     async def form(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/form``: the fields of one command."""
@@ -267,15 +250,6 @@ class Page:
 
     # --- streams
 
-    def _subscribe(self, wanted: Filter, rate: int | None) -> Subscription:
-        try:
-            return self.feed.subscribe(wanted, rate=rate)
-        except TooManyError:
-            raise ProblemError("busy", headers={"Retry-After": "10"}) from None
-
-    def _stream(self, subscription: Subscription, chunks: AsyncIterator[bytes]) -> Response:
-        return EventStream(self.feed, subscription, chunks, abort=self._abort, headers=_HEADERS)
-
     async def _current_totals(self) -> Totals:
         if time.monotonic() - self._totals_at >= _TOTALS or self._totals.known < 500:
             self._totals_at = time.monotonic()
@@ -299,15 +273,6 @@ def _filter(request: Request) -> Filter:
     return Filter(
         query.get("charger", ""), query.get("name", ""), beats=query.get("heartbeats", "true") != "false"
     )
-
-
-def _rate(request: Request) -> int | None:
-    text = request.query_params.get("rate")
-    if text is None:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise ProblemError("invalid", f"rate is a whole number from 1 to 10000, not {text!r}", path="rate")
-    return int(text)
 
 
 def _now() -> dt.datetime:

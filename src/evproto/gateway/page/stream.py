@@ -14,6 +14,8 @@ from evproto.gateway.page.feed import Feed, Subscription
 
 __all__ = ["COMMENT", "EventStream", "field_of"]
 
+_LAST: Final = 3.0
+"""Seconds that one who is dropped has to read what was said last."""
 COMMENT: Final = b": still here\n\n"
 """What is sent when nothing happens, so that proxies and dead connections are noticed."""
 
@@ -30,8 +32,9 @@ def field_of(data: str, *, event: str = "", id: str = "") -> bytes:
 class EventStream(Response):
     """A stream for one subscription; ends it with the connection.
 
-    A reader that does not keep up is not waited for: ``abort`` is called with
-    the scope of its request, and closes the connection as it is.
+    A reader that does not keep up has a few seconds to read up to the end of
+    its stream. Then ``abort`` is called with the scope of its request, and
+    closes the connection as it is.
     """
 
     media_type = "text/event-stream"
@@ -62,6 +65,14 @@ class EventStream(Response):
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if dropped.done():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST):
+                        await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
+                    return
+                if gone.done():
+                    return
                 self._abort(scope)
                 # What was aborted is told so at once; nothing is sent any more.
                 async with asyncio.timeout(5.0):
@@ -84,6 +95,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for chunk in self._chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +11,11 @@ import msgspec
 from evproto.errors import EncodeError, FieldError
 from evproto.gateway.adapter import CommandType
 from evproto.gateway.config import ConfigError, HttpConfig, YkcConfig
+from evproto.gateway.left_out import check_left_out
 from evproto.gateway.ykc_schema import command_schema, message_schema
 from evproto.wire.table import Layout
 from evproto.ykc import messages
-from evproto.ykc.codec import VERSIONS, Codec
+from evproto.ykc.codec import Codec
 from evproto.ykc.plain import from_plain
 from evproto.ykc.tariff import Tariff
 
@@ -45,25 +44,6 @@ def command_type(layout: Layout, codec: Codec) -> CommandType:
         if len(paired) > 1
         else message_schema(answer),
     )
-
-
-def check_left_out(names: Iterable[str]) -> None:
-    """See that ``forward.leave-out`` names messages that exist.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    known = {"unknown", "encrypted"}
-    for version in VERSIONS:
-        known.update(layout.name for layouts in Codec(version).layouts.values() for layout in layouts)
-    problems = []
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            problems.append(f"forward.leave-out: there is no message {name!r}{hint}")
-    if problems:
-        raise ConfigError(problems)
 
 
 def ssl_context(config: YkcConfig | HttpConfig, section: str = "ykc") -> ssl.SSLContext | None:

@@ -26,9 +26,16 @@ from evproto.gateway.ocpp.schemas import message_schemas
 from evproto.gateway.ocpp.shown import OcppChargerView, glance_of, recent_of, view_of
 from evproto.ocppj import Call, CallResult, Codec, Dialect
 from evproto.ocppj.dialect import Mode
-from evproto.payloads import Response, Sender
+from evproto.payloads import CustomDataType, Response, Sender
 
 __all__ = ["OcppAdapter"]
+
+
+def _custom(kind: type, value: Any) -> Any:
+    """What is echoed of a request may have data of a vendor in it."""
+    if kind is CustomDataType:
+        return CustomDataType(value)
+    raise NotImplementedError(kind)
 
 
 class OcppAdapter:
@@ -109,7 +116,7 @@ class OcppAdapter:
     def _typed(self, action: str, fields: dict[str, Any]) -> Response:
         shape = self.dialect.actions[action].response
         assert shape is not None
-        made: Any = msgspec.convert(fields, shape.type)
+        made: Any = msgspec.convert(fields, shape.type, dec_hook=_custom)
         assert isinstance(made, Response)
         return made
 
@@ -158,7 +165,7 @@ class OcppAdapter:
         """What messages are called in events."""
         names = set(self.dialect.actions)
         names.update(answer_name(name) for name in self.dialect.actions)
-        names.update(f"{name}Error" for name in self.commands)
+        names.update(f"{name}Error" for name in self.dialect.actions)
         return frozenset(names)
 
     # --- Adapter
@@ -208,7 +215,7 @@ class OcppAdapter:
         known = self._known(identity)
         if known is None:
             return None
-        shown: dict[str, Any] = msgspec.to_builtins(view_of(known), builtin_types=(dt.datetime,))
+        shown: dict[str, Any] = msgspec.to_builtins(view_of(known, self.heartbeat_interval(known.settings)), builtin_types=(dt.datetime,))
         return shown
 
     def is_online(self, identity: str) -> bool:

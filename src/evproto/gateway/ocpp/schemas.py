@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from evproto.gateway.adapter import CommandType
@@ -16,25 +18,36 @@ __all__ = ["command_types", "message_schemas"]
 Schema = dict[str, Any]
 
 
-def command_types(dialect: Dialect) -> dict[str, CommandType]:
+def command_types(dialect: Dialect) -> Mapping[str, CommandType]:
     """Every action that a charger can be sent, by name."""
-    specs = load_actions(dialect.specs)
-    return {
-        name: _command_type(spec, specs.types)
-        for name, spec in specs.actions.items()
+    return _command_types(dialect.specs)
+
+
+def message_schemas(dialect: Dialect) -> Mapping[str, Schema]:
+    """The payloads of all messages, by the names that they have in events."""
+    return _message_schemas(dialect.specs)
+
+
+@functools.cache
+def _command_types(name: str) -> Mapping[str, CommandType]:
+    specs = load_actions(name)
+    found = {
+        action: _command_type(spec, specs.types)
+        for action, spec in specs.actions.items()
         if Sender.CSMS.value in spec.sent_by
     }
+    return MappingProxyType(found)
 
 
-def message_schemas(dialect: Dialect) -> dict[str, Schema]:
-    """The payloads of all messages, by the names that they have in events."""
-    specs = load_actions(dialect.specs)
+@functools.cache
+def _message_schemas(name: str) -> Mapping[str, Schema]:
+    specs = load_actions(name)
     found: dict[str, Schema] = {}
-    for name, spec in specs.actions.items():
-        found[name] = _inlined(spec.request, specs.types)
+    for action, spec in specs.actions.items():
+        found[action] = _inlined(spec.request, specs.types)
         if spec.response is not None:
-            found[answer_name(name)] = _inlined(spec.response, specs.types)
-    return found
+            found[answer_name(action)] = _inlined(spec.response, specs.types)
+    return MappingProxyType(found)
 
 
 def _command_type(spec: ActionSpec, types: Mapping[str, Schema]) -> CommandType:

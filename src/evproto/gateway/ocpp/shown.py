@@ -92,6 +92,9 @@ class OcppChargerView(msgspec.Struct, kw_only=True):
         dict[str, Any] | None, Meta(description="its last BootNotification, without SIM card numbers")
     ] = None
     boot_status: Annotated[str, Meta(description="how that was answered")] = ""
+    heartbeat_interval: Annotated[
+        int | None, Meta(description="between heartbeats, in seconds, as it is told")
+    ] = None
     status: Annotated[str, Meta(description="of the charger as a whole (connector 0)")] = ""
     error: Annotated[str, Meta(description="error code of the charger as a whole")] = ""
     connectors: Annotated[list[OcppConnectorState], Meta(description="that have been heard of")] = []
@@ -105,7 +108,7 @@ def outlet_name(known: KnownCharger, key: OutletKey) -> str:
     return str(key[0])
 
 
-def view_of(known: KnownCharger) -> OcppChargerView:
+def view_of(known: KnownCharger, heartbeat_interval: int | None = None) -> OcppChargerView:
     """What is shown of a charger."""
     return OcppChargerView(
         id=known.charger,
@@ -119,6 +122,7 @@ def view_of(known: KnownCharger) -> OcppChargerView:
         offline_reason="" if known.online else known.offline_reason,
         boot=known.boot,
         boot_status=known.boot_status,
+        heartbeat_interval=heartbeat_interval,
         status=known.status.status,
         error=known.status.error,
         connectors=[_connector(known, key, known.outlets[key]) for key in _sorted(known)],

@@ -31,6 +31,7 @@ from evproto.gateway.adapter import Adapter, ListenError, Presence
 from evproto.gateway.admission import Admitted, ChargerSettings, Door, Knock
 from evproto.gateway.config import Config, ConfigError
 from evproto.gateway.hook import Hook
+from evproto.gateway.left_out import check_left_out
 from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.ocpp.adapter import OcppAdapter
@@ -84,8 +85,9 @@ class OcppSide:
             clock: seconds since 1970.
 
         Raises:
-            ConfigError: the certificate cannot be used.
+            ConfigError: the certificate cannot be used, or a message that is left out does not exist.
         """
+        check_left_out(config.forward.leave_out)
         self._config = config.websocket
         self._outbox = outbox
         self._metrics = metrics

@@ -48,8 +48,13 @@ class Surroundings(msgspec.Struct, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a fleet is to be. A plan can be sent to another process."""
 
-    kind: ClassVar[str]
-    """The protocol, as in a summary."""
+    noun: ClassVar[str] = "chargers"
+    """What they are, for a person."""
+
+    @property
+    def kind(self) -> str:
+        """The protocol, as in a summary."""
+        raise NotImplementedError
 
     @property
     def size(self) -> int:

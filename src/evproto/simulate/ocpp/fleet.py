@@ -27,7 +27,7 @@ CODECS: Final[dict[str, Codec]] = {"1.6": v16.codec, "2.0.1": v201.codec, "2.1":
 class FleetPlan(ocppj.Plan, frozen=True, kw_only=True):
     """What a fleet of stations is to be. A plan can be sent to another process."""
 
-    kind: ClassVar[str] = "ocpp"
+    noun: ClassVar[str] = "stations"
     stations: int = 10
     versions: Sequence[str] = ("1.6",)
     """1.6, 2.0.1, 2.1; one after the other."""
@@ -40,6 +40,10 @@ class FleetPlan(ocppj.Plan, frozen=True, kw_only=True):
     habits: Habits | None = Habits()
     """None: nobody comes, the stations only beat."""
     start_failures: float = 0.02
+
+    @property
+    def kind(self) -> str:
+        return "ocpp" + "/".join(dict.fromkeys(self.versions))
 
     @property
     def size(self) -> int:

@@ -17,7 +17,8 @@ from evproto.simulate.ykc.pile import PileModel, PileSettings
 from evproto.simulate.ykc.simulated import SimulatedPile
 
 if TYPE_CHECKING:
-    from evproto.simulate.ykc.fleet import Fleet, FleetPlan, NoServerError, RecordEvent
+    from evproto.simulate.fleet import NoServerError
+    from evproto.simulate.ykc.fleet import Fleet, FleetPlan, RecordEvent
 
 __all__ = [
     "Faults",

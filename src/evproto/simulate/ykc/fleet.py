@@ -8,15 +8,15 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, Self, cast
 
 import msgspec
 
-from evproto.errors import EvprotoError
+from evproto.simulate import fleet as fleets
 from evproto.simulate.faults import Faults
+from evproto.simulate.fleet import NoServerError, Surroundings, reason_of
 from evproto.simulate.people import Habits
 from evproto.simulate.recording import Recording
-from evproto.simulate.statistics import Statistics
 from evproto.simulate.ykc.pile import PileSettings
 from evproto.simulate.ykc.simulated import SimulatedPile
 from evproto.ykc import session as sessions
@@ -32,10 +32,6 @@ _now: Final = time.monotonic
 """The clock of a fleet; that of a loop may stand still for a turn, and counts whole ms in uvloop."""
 
 
-class NoServerError(EvprotoError):
-    """The first connection of a fleet failed: nobody listens there."""
-
-
 class RecordEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a transaction record, for a log beside the run."""
 
@@ -48,11 +44,15 @@ class RecordEvent(msgspec.Struct, frozen=True, kw_only=True):
     total_amount: float | None = None
 
 
-class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
+class FleetPlan(fleets.Plan, frozen=True, kw_only=True):
     """What a fleet is to be. A plan can be sent to another process."""
 
+    noun: ClassVar[str] = "piles"
     host: str = "127.0.0.1"
     port: int = 27600
+    servers: Sequence[tuple[str, int]] = ()
+    """Hosts and ports of the platforms, in place of ``host`` and ``port``. Piles spread over them, and go on
+    to the next in need."""
     piles: int = 10
     first: int = 0
     """Number of the first pile; pile numbers make the identities and, with the seed, the lives."""
@@ -74,6 +74,33 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     start_failures: float = 0.02
     record_retry: float = 30.0
     """Seconds until a record without confirmation is sent again."""
+
+    @property
+    def kind(self) -> str:
+        return "ykc"
+
+    @property
+    def size(self) -> int:
+        return self.piles
+
+    @property
+    def where(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.addresses)
+
+    @property
+    def addresses(self) -> Sequence[tuple[str, int]]:
+        """All platforms."""
+        return self.servers or ((self.host, self.port),)
+
+    def part(self, size: int, skipping: int, share: float) -> Self:
+        return msgspec.structs.replace(
+            self, piles=size, first=self.first + skipping, connect_rate=self.connect_rate * share
+        )
+
+    def make(self, surroundings: Surroundings) -> Fleet:
+        fleet = Fleet(self, recording=surroundings.recording, tls=surroundings.tls)
+        fleet.on_record_event = surroundings.tell
+        return fleet
 
     def identity(self, number: int) -> str:
         """The 14 digits of a pile of this fleet."""
@@ -130,8 +157,10 @@ class _Connection(asyncio.Protocol):
 class _Driver:
     """Turns the clock for one pile, and connects it again and again."""
 
-    def __init__(self, fleet: Fleet, pile: SimulatedPile) -> None:
+    def __init__(self, fleet: Fleet, pile: SimulatedPile, number: int) -> None:
+        """``number`` says with which platform it begins."""
         self.pile = pile
+        self._address = number % len(fleet.plan.addresses)
         self._fleet = fleet
         self._loop = fleet.loop
         self._connection: _Connection | None = None
@@ -232,14 +261,14 @@ class _Driver:
         self._timer = self._loop.call_later(self._due - now, self.wake)
 
     async def _connect(self) -> None:
-        plan = self._fleet.plan
+        addresses = self._fleet.plan.addresses
+        host, port = addresses[self._address]
         try:
             async with asyncio.timeout(_CONNECT_WITHIN):
-                await self._loop.create_connection(
-                    lambda: _Connection(self), plan.host, plan.port, ssl=self._fleet.tls
-                )
+                await self._loop.create_connection(lambda: _Connection(self), host, port, ssl=self._fleet.tls)
         except (OSError, TimeoutError) as error:
             self._connecting = None
+            self._address = (self._address + 1) % len(addresses)
             self._fleet.connect_error = error
             self.pile.could_not_connect(_now())
             self._set_timer()
@@ -248,7 +277,7 @@ class _Driver:
             self._fleet.has_connected = True
 
 
-class Fleet:
+class Fleet(fleets.Fleet):
     """A fleet of piles.
 
     ::
@@ -258,9 +287,7 @@ class Fleet:
 
     Attributes:
         piles: the simulated piles.
-        statistics: what has been counted so far.
         on_record_event: called with what becomes of each record.
-        final: the :meth:`snapshot` at the end, before the connections were closed.
     """
 
     def __init__(
@@ -270,23 +297,18 @@ class Fleet:
         recording: Recording | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__()
         self.plan = plan
         self.recording = recording
         self.tls = tls
-        self.statistics = Statistics()
         self.on_record_event: Callable[[RecordEvent], None] | None = None
         self.piles: list[SimulatedPile] = []
         self.connect_error: Exception | None = None
-        self.has_connected = False
-        self.final: dict[str, float] = {}
-        self.loop: asyncio.AbstractEventLoop
         self._drivers: list[_Driver] = []
-        self._stop: asyncio.Event | None = None
 
-    def stop(self) -> None:
-        """End :meth:`run` early."""
-        if self._stop is not None:
-            self._stop.set()
+    @property
+    def failures(self) -> int:
+        return max(0, self.plan.piles - self.statistics.counts["logins"])
 
     def snapshot(self) -> dict[str, float]:
         """How things stand: piles online and charging, power in kW, records waiting."""
@@ -303,27 +325,6 @@ class Fleet:
             "power_kw": power / 1e6,
             "records_waiting": sum(pile.waiting_records for pile in self.piles),
         }
-
-    async def run(self, duration: float | None = None, *, finish: float = 0.0) -> Statistics:
-        """Run for ``duration`` seconds, or until :meth:`stop`.
-
-        With ``finish``, charging stops at the end, and up to so many seconds
-        are spent on having all records confirmed.
-
-        Raises:
-            NoServerError: the very first connection failed.
-        """
-        self.loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        try:
-            await self._start()
-            await _wait(self._stop, duration)
-            if finish > 0 and self.has_connected:
-                await self._finish(finish)
-            self.final = self.snapshot()
-        finally:
-            await self._close()
-        return self.statistics
 
     async def _start(self) -> None:
         plan = self.plan
@@ -344,19 +345,15 @@ class Fleet:
                 record_retry=plan.record_retry,
             )
             self._listen(pile)
-            driver = _Driver(self, pile)
+            driver = _Driver(self, pile, number)
             self.piles.append(pile)
             self._drivers.append(driver)
             connecting = driver.start()
             if index == 0:
                 await connecting
-                if not self.has_connected:
-                    raise NoServerError(
-                        f"cannot connect to {plan.host}:{plan.port}: {_reason(self.connect_error)}"
-                    )
-            ahead = begin + (index + 1) / plan.connect_rate - _now()
-            assert self._stop is not None
-            if await _wait(self._stop, max(0.0, ahead)):
+                if not self.has_connected and len(plan.addresses) == 1:
+                    raise NoServerError(f"cannot connect to {plan.where}: {reason_of(self.connect_error)}")
+            if await self._pace(index, begin, plan.connect_rate):
                 return
 
     def _listen(self, pile: SimulatedPile) -> None:
@@ -394,37 +391,15 @@ class Fleet:
             )
         )
 
-    async def _finish(self, seconds: float) -> None:
-        end = _now() + seconds
+    def _finish(self) -> None:
         for driver in self._drivers:
             driver.finish()
-        while _now() < end and any(
-            pile.waiting_records or any(gun.is_busy for gun in pile.model.guns) for pile in self.piles
-        ):
-            await asyncio.sleep(0.05)
+
+    def _is_unfinished(self) -> bool:
+        return any(pile.waiting_records or any(gun.is_busy for gun in pile.model.guns) for pile in self.piles)
 
     async def _close(self) -> None:
         for driver in self._drivers:
             driver.stop()
         for _ in range(3):  # connections tell that they are closed in the next turns of the loop
             await asyncio.sleep(0)
-
-
-async def _wait(event: asyncio.Event, seconds: float | None) -> bool:
-    """Whether the event came within the time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def _reason(error: Exception | None) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)

@@ -1,4 +1,4 @@
-"""Running a fleet from a program without an event loop: in this process, or spread over several.
+"""Running fleets from a program without an event loop: in this process, or spread over several.
 
 SIGINT ends a run early, with everything counted so far; a second one ends it
 without waiting for anything.
@@ -12,7 +12,8 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 import ssl
-from collections.abc import Callable, Coroutine, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -20,56 +21,62 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from evproto.errors import EvprotoError
-from evproto.simulate.recording import Recording
+from evproto.simulate.fleet import Fleet, NoServerError, Plan, Surroundings
 from evproto.simulate.statistics import Statistics
-from evproto.simulate.ykc.fleet import Fleet, FleetPlan, NoServerError, RecordEvent
 
-__all__ = ["Progress", "RunPlan", "RunResult", "run_fleet"]
+__all__ = ["Part", "Progress", "RunPlan", "RunResult", "run_fleets"]
 
 _TICK: Final = 0.5
 _FAREWELL: Final = 10.0
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a fleet is to be run."""
+    """How fleets are to be run."""
 
-    fleet: FleetPlan
+    fleets: Sequence[Plan]
     processes: int = 1
     duration: float | None = None
     """Seconds; None: until SIGINT."""
     finish: float = 0.0
-    """Seconds at the end for having all records confirmed, once charging has stopped."""
+    """Seconds at the end for having everything confirmed, once charging has stopped."""
     record: str | None = None
-    """A pcap file of all connections; for one process only."""
+    """A file of all that is said: pcap of YKC, a log of the others. For one process only."""
     records: str | None = None
-    """A file of JSON lines: what becomes of each transaction record."""
+    """A file of JSON lines: what becomes of each transaction."""
     tls_ca: str | None = None
-    """Speak TLS, and trust the certificates in this file."""
+    """Trust the certificates in this file; YKC speaks TLS then."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How one fleet stands."""
+
+    kind: str
+    snapshot: dict[str, float]
+    statistics: Statistics
 
 
 class Progress(msgspec.Struct, frozen=True):
     """How things stand."""
 
     elapsed: float
-    snapshot: dict[str, float]
-    statistics: Statistics
+    parts: list[Part]
 
 
 class RunResult(msgspec.Struct, frozen=True):
-    """What came of it."""
+    """What came of it; the snapshots are from before the connections were closed."""
 
     elapsed: float
-    snapshot: dict[str, float]
-    """How things stood at the end, before the connections were closed."""
-    statistics: Statistics
+    parts: list[Part]
     interrupted: bool
+    failures: int
+    """Chargers that have never got in."""
 
 
 OnProgress = Callable[[Progress], None]
 
 
-def run_fleet(plan: RunPlan, on_progress: OnProgress | None = None) -> RunResult:
-    """Run a fleet to its end; ``on_progress`` is called about twice a second.
+def run_fleets(plan: RunPlan, on_progress: OnProgress | None = None) -> RunResult:
+    """Run fleets to their end; ``on_progress`` is called about twice a second.
 
     Raises:
         NoServerError: nobody listens there.
@@ -77,11 +84,14 @@ def run_fleet(plan: RunPlan, on_progress: OnProgress | None = None) -> RunResult
         OSError: a file cannot be written, or there are not enough file descriptors.
         ValueError: the plan contradicts itself.
     """
-    if plan.processes > 1 and plan.record is not None:
+    size = sum(fleet.size for fleet in plan.fleets)
+    if plan.record is not None and plan.processes > 1:
         raise ValueError("one process at a time can write a capture")
-    if not 1 <= plan.processes <= plan.fleet.piles:
-        raise ValueError("there are at least one process and at least one pile for each")
-    _allow_connections(-(-plan.fleet.piles // plan.processes))
+    if plan.record is not None and len({fleet.kind == "ykc" for fleet in plan.fleets}) > 1:
+        raise ValueError("captures of YKC and of other protocols are files of different kinds")
+    if not 1 <= plan.processes <= size:
+        raise ValueError("there are at least one process and at least one charger for each")
+    _allow_connections(-(-size // plan.processes))
     if plan.records is not None:
         Path(plan.records).write_bytes(b"")
     if plan.processes == 1:
@@ -129,21 +139,24 @@ async def _run(
     interrupted = False
     with ExitStack() as stack:
         settle = stack.enter_context(_quiet_collector())
-        recording = stack.enter_context(Recording(plan.record)) if plan.record else None
-        tls = ssl.create_default_context(cafile=plan.tls_ca) if plan.tls_ca else None
-        fleet = Fleet(plan.fleet, recording=recording, tls=tls)
+        around = Surroundings(
+            tls=ssl.create_default_context(cafile=plan.tls_ca) if plan.tls_ca else None,
+            recording=stack.enter_context(_recording(plan)) if plan.record else None,
+        )
         if plan.records is not None:
             file = stack.enter_context(Path(plan.records).open("a", encoding="utf-8", buffering=1))
-            fleet.on_record_event = _writer(file)
-        running = asyncio.create_task(fleet.run(plan.duration, finish=plan.finish))
-        snapshot: dict[str, float] = {}
+            around.tell = _writer(file)
+        fleets = [fleet.make(around) for fleet in plan.fleets]
+        running = asyncio.create_task(_run_all(fleets, plan))
+        snapshots: list[dict[str, float]] = [{} for _ in fleets]
 
         def stop() -> None:
             nonlocal interrupted
             if interrupted:
                 running.cancel()
             interrupted = True
-            fleet.stop()
+            for fleet in fleets:
+                fleet.stop()
 
         def told() -> None:
             # The parent wants an end, or is gone.
@@ -159,22 +172,58 @@ async def _run(
             while not running.done():
                 await asyncio.wait({running}, timeout=_TICK)
                 if not running.done():
-                    snapshot = fleet.snapshot()
-                    if snapshot["piles"] == plan.fleet.piles:
+                    snapshots = [fleet.snapshot() for fleet in fleets]
+                    if all(
+                        chargers_of(snapshot) == fleet.size
+                        for snapshot, fleet in zip(snapshots, plan.fleets, strict=True)
+                    ):
                         settle()
                     if on_progress is not None:
-                        on_progress(Progress(loop.time() - begin, snapshot, fleet.statistics))
-            statistics = fleet.statistics
+                        on_progress(Progress(loop.time() - begin, _parts(plan, fleets, snapshots)))
             with suppress(asyncio.CancelledError):
-                statistics = running.result()
+                running.result()
         finally:
             if control is None:
                 with suppress(NotImplementedError, RuntimeError):
                     loop.remove_signal_handler(signal.SIGINT)
             else:
                 loop.remove_reader(control)
-        snapshot = {**snapshot, **fleet.final}
-        return RunResult(loop.time() - begin, snapshot, statistics, interrupted)
+        last = [{**then, **fleet.final} for then, fleet in zip(snapshots, fleets, strict=True)]
+        failures = sum(fleet.failures for fleet in fleets)
+        return RunResult(loop.time() - begin, _parts(plan, fleets, last), interrupted, failures)
+
+
+async def _run_all(fleets: list[Fleet], plan: RunPlan) -> None:
+    """All fleets side by side; one that finds no server ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for fleet in fleets:
+                group.create_task(fleet.run(plan.duration, finish=plan.finish))
+    except* NoServerError as group_of:
+        raise group_of.exceptions[0] from None
+
+
+def _recording(plan: RunPlan) -> Any:
+    assert plan.record is not None
+    if plan.fleets[0].kind == "ykc":
+        from evproto.simulate.recording import Recording
+
+        return Recording(plan.record)
+    from evproto.simulate.ocppj.log import FrameLog
+
+    return FrameLog(plan.record)
+
+
+def chargers_of(snapshot: dict[str, float]) -> float:
+    """How many chargers there are by now."""
+    return snapshot.get("chargers", snapshot.get("piles", 0))
+
+
+def _parts(plan: RunPlan, fleets: list[Fleet], snapshots: list[dict[str, float]]) -> list[Part]:
+    return [
+        Part(one.kind, snapshot, fleet.statistics)
+        for one, snapshot, fleet in zip(plan.fleets, snapshots, fleets, strict=True)
+    ]
 
 
 @contextmanager
@@ -203,10 +252,10 @@ def _quiet_collector() -> Iterator[Callable[[], None]]:
             gc.unfreeze()
 
 
-def _writer(file: TextIO) -> Callable[[RecordEvent], None]:
+def _writer(file: TextIO) -> Callable[[Any], None]:
     encode = msgspec.json.Encoder().encode
 
-    def write(event: RecordEvent) -> None:
+    def write(event: Any) -> None:
         file.write(encode(event).decode() + "\n")
 
     return write
@@ -220,11 +269,11 @@ def _work(plan: RunPlan, control: multiprocessing.connection.Connection) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
 
     def tell(progress: Progress) -> None:
-        control.send(("progress", progress.snapshot, progress.statistics.state()))
+        control.send(("progress", _states(progress.parts), 0))
 
     try:
         result = _new_loop_run(_run(plan, tell, control))
-        control.send(("done", result.snapshot, result.statistics.state()))
+        control.send(("done", _states(result.parts), result.failures))
     except (BrokenPipeError, ConnectionError):
         pass  # the parent is gone
     except NoServerError as error:
@@ -233,26 +282,35 @@ def _work(plan: RunPlan, control: multiprocessing.connection.Connection) -> None
         control.send(("error", str(error)))
 
 
-def _run_processes(plan: RunPlan, on_progress: OnProgress | None) -> RunResult:
-    import time
+def _states(parts: list[Part]) -> list[tuple[str, dict[str, float], dict[str, Any]]]:
+    return [(part.kind, part.snapshot, part.statistics.state()) for part in parts]
 
+
+def _shares(plan: RunPlan) -> Iterator[list[Plan]]:
+    """What each process gets of each fleet."""
+    skipped = [0] * len(plan.fleets)
+    for index in range(plan.processes):
+        parts: list[Plan] = []
+        for place, fleet in enumerate(plan.fleets):
+            share, more = divmod(fleet.size, plan.processes)
+            # What is left over of one fleet goes to other processes than what is left over of the next.
+            size = share + ((index + place) % plan.processes < more)
+            if size:
+                parts.append(fleet.part(size, skipped[place], size / fleet.size))
+                skipped[place] += size
+        yield parts
+
+
+def _run_processes(plan: RunPlan, on_progress: OnProgress | None) -> RunResult:
     context = multiprocessing.get_context("spawn")
     begin = time.monotonic()
     processes, controls = [], []
-    share, more = divmod(plan.fleet.piles, plan.processes)
-    first = plan.fleet.first
-    for index in range(plan.processes):
-        piles = share + (index < more)
-        fleet = msgspec.structs.replace(
-            plan.fleet,
-            piles=piles,
-            first=first,
-            connect_rate=plan.fleet.connect_rate * piles / plan.fleet.piles,
-        )
-        first += piles
+    for parts in _shares(plan):
+        if not parts:
+            continue
         mine, theirs = context.Pipe()
         process = context.Process(
-            target=_work, args=(msgspec.structs.replace(plan, fleet=fleet, processes=1), theirs), daemon=True
+            target=_work, args=(msgspec.structs.replace(plan, fleets=parts, processes=1), theirs), daemon=True
         )
         process.start()
         theirs.close()
@@ -272,9 +330,8 @@ def _run_processes(plan: RunPlan, on_progress: OnProgress | None) -> RunResult:
 
 def _collect(controls: list[Any], on_progress: OnProgress | None, begin: float) -> RunResult:
     """What the processes say, until all are done."""
-    import time
-
-    states: list[tuple[dict[str, float], dict[str, Any]] | None] = [None] * len(controls)
+    states: list[list[tuple[str, dict[str, float], dict[str, Any]]]] = [[] for _ in controls]
+    failures = 0
     open_controls = dict(enumerate(controls))
     interrupted = False
     failure: EvprotoError | None = None
@@ -294,14 +351,15 @@ def _collect(controls: list[Any], on_progress: OnProgress | None, begin: float) 
                 except EOFError:
                     kind, rest = "error", ["a process of the run has died"]
                 if kind in ("progress", "done"):
-                    states[index] = rest[0], rest[1]
+                    states[index] = rest[0]
+                    failures += rest[1]
                 if kind in ("no server", "error") and failure is None:
                     failure = NoServerError(rest[0]) if kind == "no server" else EvprotoError(rest[0])
                     stop()
                 if kind != "progress":
                     del open_controls[index]
             if on_progress is not None and failure is None:
-                on_progress(Progress(time.monotonic() - begin, *_total(states)))
+                on_progress(Progress(time.monotonic() - begin, _total(states)))
         except KeyboardInterrupt:
             if interrupted:
                 raise
@@ -309,17 +367,15 @@ def _collect(controls: list[Any], on_progress: OnProgress | None, begin: float) 
             stop()
     if failure is not None:
         raise failure
-    return RunResult(time.monotonic() - begin, *_total(states), interrupted)
+    return RunResult(time.monotonic() - begin, _total(states), interrupted, failures)
 
 
-def _total(
-    states: list[tuple[dict[str, float], dict[str, Any]] | None],
-) -> tuple[dict[str, float], Statistics]:
-    snapshot: dict[str, float] = {}
-    statistics = Statistics()
+def _total(states: list[list[tuple[str, dict[str, float], dict[str, Any]]]]) -> list[Part]:
+    totals: dict[str, Part] = {}
     for state in states:
-        if state is not None:
-            for name, value in state[0].items():
-                snapshot[name] = snapshot.get(name, 0) + value
-            statistics.merge(Statistics.of(state[1]))
-    return snapshot, statistics
+        for kind, snapshot, statistics in state:
+            total = totals.setdefault(kind, Part(kind, {}, Statistics()))
+            for name, value in snapshot.items():
+                total.snapshot[name] = total.snapshot.get(name, 0) + value
+            total.statistics.merge(Statistics.of(statistics))
+    return list(totals.values())

@@ -1,0 +1,1 @@
+"""Parts of ``evproto simulate``: its options, the plans made of them, and the summary."""

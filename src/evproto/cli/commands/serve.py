@@ -119,7 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         """Takes the spellings of ykc-proxy-server too."""
 
         def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-            given, notices = list(args or ()), []
+            given: list[str] = list(args or ())
+            notices: list[str] = []
             if self.prog.endswith(" ykc"):
                 given, notices = modernized(given)
             result, rest = super().parse_known_args(given, namespace)

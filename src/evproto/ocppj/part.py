@@ -247,6 +247,9 @@ class Part:
         if not all(path in fields for path in self.shape.times):
             return encode_any
         own_times = [(path, b'%b:"' % encode_json(fields[path])) for path in self.shape.times]
+        # Where the only one comes first, it always stands at the same place.
+        first = self.shape.type.__struct_fields__[0]
+        place = 1 + len(own_times[0][1]) if [first] == [name for name, _ in own_times] else 0
         unit = 10 ** (6 - digits)
 
         def encode_own_times(payload: Any) -> bytes:
@@ -255,14 +258,18 @@ class Part:
                 moment = getattr(payload, name)
                 if moment is None:
                     continue
-                # The key stands in no text, where its quotes would be escaped, but perhaps in another object.
-                if type(moment) is not dt.datetime or moment.tzinfo is not dt.UTC or body.count(key) != 1:
+                if type(moment) is not dt.datetime or moment.tzinfo is not dt.UTC:
                     return encode_any(payload)
                 if moment.microsecond:
+                    begin = place
+                    if not begin:
+                        # In a text its quotes would be escaped, but another object may have the same key.
+                        if body.count(key) != 1:
+                            return encode_any(payload)
+                        begin = body.find(key) + len(key)
                     # "YYYY-MM-DDThh:mm:ss.ffffffZ" it is now.
-                    second = body.find(key) + len(key) + 19
-                    kept = second + 1 + digits if moment.microsecond >= unit else second
-                    body = body[:kept] + body[second + 7 :]
+                    kept = begin + (20 + digits if moment.microsecond >= unit else 19)
+                    body = body[:kept] + body[begin + 26 :]
             # It has no date-time that was not made here, so the bytes need not be searched for odd ones.
             decode(body)
             return body

@@ -138,10 +138,11 @@ class EngineLink(Link):
             self._transport.resume_reading()
 
     def _deliver(self, data: bytes) -> None:
-        if self._ended or self.receiver is None:
+        receiver = self.receiver
+        if receiver is None:
             return
         try:
-            self.receiver.received(data)
+            receiver.received(data)
         except Exception:
             logger.exception("a receiver failed; closing its connection")
             self.close(1011, "internal error")

@@ -9,6 +9,7 @@ runs on the event loop, or in a thread if it is registered with
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, overload
@@ -46,8 +47,7 @@ class RefuseCall(Exception):  # noqa: N818 - it is an answer, not a fault
         self.details = details or {}
 
 
-@dataclasses.dataclass(slots=True)
-class Context:
+class Context(msgspec.Struct):
     """One request on its way through the hooks."""
 
     peer: Any
@@ -274,6 +274,19 @@ class HandlerGroup:
                 yield requests, getattr(self, name), thread
 
 
+@functools.cache
+def _response_to(kind: type) -> type[Response] | None:
+    return response_type(kind) if issubclass(kind, Request) else None
+
+
+def fitting_answer(answer: Any, envelope: Call[Any]) -> CallResult[Any] | None:
+    """The CALLRESULT for what a handler gave back, if that is the response to that request; most is."""
+    asked: Any = type(envelope.payload)
+    if type(answer) is _response_to(asked):
+        return CallResult(unique_id=envelope.unique_id, action=envelope.action, payload=answer)
+    return None
+
+
 def check_answer(answer: Any, envelope: Call[Any], handler: Handler) -> CallResult[Any]:
     """The CALLRESULT for what a handler gave back.
 
@@ -281,16 +294,11 @@ def check_answer(answer: Any, envelope: Call[Any], handler: Handler) -> CallResu
         TypeError: it is not the response to that request.
     """
     payload = envelope.payload
-    if (
-        isinstance(answer, Response)
-        and isinstance(payload, Request)
-        and type(answer) is response_type(payload)
-    ):
-        return CallResult(unique_id=envelope.unique_id, action=envelope.action, payload=answer)
+    result = fitting_answer(answer, envelope)
+    if result is not None:
+        return result
     if type(answer) is CallResult:
-        result: CallResult[Any] = msgspec.structs.replace(
-            answer, unique_id=envelope.unique_id, action=envelope.action
-        )
+        result = msgspec.structs.replace(answer, unique_id=envelope.unique_id, action=envelope.action)
         answer = result.payload
     else:
         result = CallResult(unique_id=envelope.unique_id, action=envelope.action, payload=answer)

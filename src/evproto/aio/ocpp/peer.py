@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from evproto.aio.ocpp.handlers import Context, Handler, RefuseCall, check_answer
+from evproto.aio.ocpp.handlers import Context, Handler, RefuseCall, check_answer, fitting_answer
 from evproto.aio.ocpp.link import Ending, Link
 from evproto.aio.ocpp.pacing import Brake
 from evproto.aio.ocpp.routing import Identity, spell_identity
@@ -446,12 +446,14 @@ class Peer:
         self._serving = context
         try:
             answer = handler.function(self, call.payload)
-            if not isinstance(answer, Response) and inspect.isawaitable(answer):
-                # A plain function that gives back a coroutine: the worker awaits it.
-                context.answer = answer  # type: ignore[assignment]
-                self._enqueue(context)
-                return
-            result: CallResult[Any] | CallError = check_answer(answer, call, handler)  # type: ignore[arg-type]
+            result: CallResult[Any] | CallError | None = fitting_answer(answer, call)  # type: ignore[arg-type]
+            if result is None:
+                if inspect.isawaitable(answer):
+                    # A plain function that gives back a coroutine: the worker awaits it.
+                    context.answer = answer  # type: ignore[assignment]
+                    self._enqueue(context)
+                    return
+                result = check_answer(answer, call, handler)  # type: ignore[arg-type]
         except Exception as error:
             result = self._failed(context, handler, error)
         finally:
@@ -585,7 +587,8 @@ class Peer:
                 context.error = error
                 result = CallError(unique_id=call.unique_id, error_code="InternalError", action=call.action)
             context.answer = result
-            self._pump()
+            if not self._pumping:
+                self._pump()
         self.on_answered(context)
 
 

@@ -29,6 +29,8 @@ from evproto.ykc.session import (
     HeartbeatMissed,
     MessageReceived,
     NotServed,
+    PlatformSession,
+    PlatformSettings,
     TimeSyncDue,
     Traced,
 )
@@ -96,6 +98,20 @@ def test_three_missed_heartbeats_end_the_connection() -> None:
         HeartbeatMissed(gun_no="01", silent_for=35.0),
         Closing(reason=CloseReason.HEARTBEAT),
     ]
+
+
+def test_one_pile_may_beat_at_another_pace() -> None:
+    paces = {PILE: 60.0}
+    for pile, end in ((PILE, 185.0), (OTHER, 35.0)):
+        platform = PlatformSession(
+            settings=PlatformSettings(sync_time=False), heartbeat_for=lambda login: paces.get(login.pile_id)
+        )
+        platform.receive(login(pile=pile), 0.0)
+        platform.accept_login(0.0)
+        platform.take()
+        assert platform.deadline == end
+        platform.tick(end)
+        assert kinds(platform.take()[0]) == ["HeartbeatMissed", "Closing"]
 
 
 def test_a_pile_that_never_beats_is_disconnected_as_well() -> None:

@@ -82,6 +82,7 @@ class Server:
         self._door: Door | None = None
         self._sides: list[Side] = []
         self._capture: Capture | None = None
+        self._cluster: Cluster | None = None
         self._api: Api | None = None
         self._page: Page | None = None
         self._http: _Http | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from evproto.errors import (
     EvprotoError,
 )
 from evproto.gateway.adapter import Adapter, CommandType, Glance, ListenError, Presence, Sighting, Tap, Verb
+from evproto.gateway.admission import Door, Knock, Refused
 from evproto.gateway.config import Config
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
@@ -73,6 +74,7 @@ class YkcAdapter:
         metrics: Metrics,
         *,
         forwarding: bool,
+        door: Door | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make an adapter.
@@ -82,6 +84,7 @@ class YkcAdapter:
             outbox: where events go.
             metrics: what is counted.
             forwarding: whether anybody gets events that are no records; if not, they are not stored.
+            door: is asked who may log in, after ``ykc.allow``; None: everybody.
             clock: seconds since 1970.
 
         Raises:
@@ -94,6 +97,8 @@ class YkcAdapter:
         self._left_out = frozenset(config.forward.leave_out)
         check_left_out(config.forward.leave_out)
         self._clock = clock
+        self._door = door
+        self._at_door: set[ConnectedPile] = set()
         self._piles = KnownPiles(limit=2 * config.ykc.max_connections, frames_kept=config.http.frames_kept)
         self._codecs: dict[str, Codec] = {}
         self._taps: list[Tap] = []
@@ -124,7 +129,7 @@ class YkcAdapter:
             self._piles,
             newest=self._codec(_NEWEST),
             codec=self._codec,
-            waiting=lambda pile_id: self.server.waiting.get(pile_id),
+            waiting=self._waits_for_command,
             records=self._records,
             metrics=metrics,
             start_balance=config.ykc.start_balance,
@@ -156,6 +161,7 @@ class YkcAdapter:
             ),
             codec=self._codec(_NEWEST),
             codec_for=self._codec_for,
+            heartbeat_for=None if self._door is None else self._heartbeat_for,
             authenticate=self._authenticate,
             duplicates=ykc.duplicate,
         )
@@ -210,10 +216,17 @@ class YkcAdapter:
         return found
 
     def _codec_for(self, login: messages.LoginRequest, version: str) -> Codec:
-        told = self._versions.get(login.pile_id) or self._config.version
-        return self._codec(told or version)
+        told = self._versions.get(login.pile_id)
+        if told is None and self._door is not None:
+            told = self._piles.meet(login.pile_id).settings.version
+        return self._codec(told or self._config.version or version)
 
-    def _authenticate(self, pile: ConnectedPile, event: LoginReceived) -> bool | None:
+    def _heartbeat_for(self, login: messages.LoginRequest) -> float | None:
+        return self._piles.meet(login.pile_id).settings.heartbeat_interval
+
+    def _authenticate(
+        self, pile: ConnectedPile, event: LoginReceived
+    ) -> bool | Awaitable[bool | None] | None:
         login = event.login
         first = pile.context is None
         known = pile.context = self._piles.meet(login.pile_id)
@@ -226,17 +239,50 @@ class YkcAdapter:
         self._post_message(known, event.version, event.frame, event.raw, event.time, None, event.warnings)
         if self._allowed is not None and login.pile_id not in self._allowed:
             self._metrics.logins.labels("refused").inc()
-            logger.warning(
-                "pile %s may not log in: it is not among ykc.allow",
-                login.pile_id,
-                extra=data(address=pile.address),
-            )
+            if self._may_complain:
+                logger.warning(
+                    "pile %s may not log in: it is not among ykc.allow",
+                    login.pile_id,
+                    extra=data(address=pile.address),
+                )
             known.offline_reason = "its login was refused"
             return False
+        return self._let_in() if self._door is None else self._ask(self._door, pile, known, event)
+
+    def _let_in(self) -> bool | None:
+        """What becomes of a login that nothing is against."""
         if self._config.auto_login:
             return True
         self._metrics.logins.labels("waiting").inc()
         return None
+
+    async def _ask(
+        self, door: Door, pile: ConnectedPile, known: KnownPile, event: LoginReceived
+    ) -> bool | None:
+        host, _, port = pile.address.rpartition(":")
+        knock = Knock(
+            protocol="ykc",
+            charger=event.login.pile_id,
+            address=f"[{host}]:{port}" if ":" in host else pile.address,
+            secure=self._ssl is not None,
+            version=event.version,
+        )
+        # Meanwhile no command may accept it.
+        self._at_door.add(pile)
+        try:
+            verdict = await door.ask(knock)
+        finally:
+            self._at_door.discard(pile)
+        if isinstance(verdict, Refused):
+            self._metrics.logins.labels("refused").inc()
+            known.offline_reason = "its login was refused"
+            return False
+        known.settings = verdict.settings
+        return self._let_in()
+
+    def _waits_for_command(self, pile_id: str, pile: ConnectedPile) -> ConnectedPile | None:
+        found = pile if pile.waiting is not None else self.server.waiting.get(pile_id)
+        return None if found is None or found in self._at_door else found
 
     def _on_online(self, pile: ConnectedPile, event: Online) -> None:
         known = pile.context = self._piles.meet(pile.pile_id)

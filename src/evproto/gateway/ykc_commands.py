@@ -54,7 +54,7 @@ class PileCommands:
         *,
         newest: Codec,
         codec: Callable[[str], Codec],
-        waiting: Callable[[str], ConnectedPile | None],
+        waiting: Callable[[str, ConnectedPile], ConnectedPile | None],
         records: RecordKeeper,
         metrics: Metrics,
         start_balance: float,
@@ -65,7 +65,7 @@ class PileCommands:
             piles: all that are known.
             newest: the codec of the newest version, whose messages all are commands.
             codec: the codec of a version.
-            waiting: the pile of an identity whose login waits.
+            waiting: the connection of a pile whose login waits for a command, that one if it may be.
             records: remembers how records were confirmed.
             metrics: what is counted.
             start_balance: what a neutral start allows to spend, in CNY.
@@ -264,7 +264,7 @@ class PileCommands:
     ) -> Ending:
         """Answer what the pile has asked; or say it unasked, if it has asked nothing."""
         if isinstance(message, messages.LoginResponse):
-            waiting = pile if pile.waiting is not None else self._waiting(pile_id)
+            waiting = self._waiting(pile_id, pile)
             if waiting is not None and waiting.waiting is not None:
                 number = waiting.waiting.frame.sequence
                 if message.result == LoginResult.SUCCESS:

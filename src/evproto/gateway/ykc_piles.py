@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from evproto.aio.ykc import ConnectedPile
 from evproto.errors import DecodeError
+from evproto.gateway.admission import ChargerSettings
 from evproto.messages import Message
 from evproto.ykc.codec import Codec
 from evproto.ykc.messages import LoginRequest, RealtimeDataReport
@@ -75,6 +76,7 @@ class KnownPile:
         "pile",
         "pile_id",
         "requests",
+        "settings",
         "version",
     )
 
@@ -82,6 +84,8 @@ class KnownPile:
         self.pile_id = pile_id
         self.pile: ConnectedPile | None = None
         """Its connection: logged in, or with a login that waits."""
+        self.settings = ChargerSettings()
+        """What is set for it alone."""
         self.codec: Codec = _NEWEST
         self.version = ""
         self.login: LoginRequest | None = None

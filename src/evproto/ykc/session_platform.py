@@ -110,6 +110,8 @@ class PlatformSession(Link):
         settings: see :class:`PlatformSettings`.
         codec_for: the codec for a pile, by its login and the version found in
             it; None takes the codec of that version.
+        heartbeat_for: how far apart a pile's heartbeats are, by its login, in
+            seconds; where it says None, it is what the settings say.
         now: when the connection was made.
 
     A transaction record is never confirmed here: that is for the application
@@ -121,6 +123,8 @@ class PlatformSession(Link):
         "_brisk",
         "_codec_for",
         "_heartbeat_deadline",
+        "_heartbeat_for",
+        "_heartbeat_interval",
         "_held",
         "_login_deadline",
         "_missing",
@@ -143,6 +147,7 @@ class PlatformSession(Link):
         settings: PlatformSettings | None = None,
         *,
         codec_for: Callable[[LoginRequest, str], Codec] | None = None,
+        heartbeat_for: Callable[[LoginRequest], float | None] | None = None,
         now: float = 0.0,
     ) -> None:
         settings = settings or _DEFAULTS
@@ -159,6 +164,8 @@ class PlatformSession(Link):
         )
         self._settings = settings
         self._codec_for = codec_for
+        self._heartbeat_for = heartbeat_for
+        self._heartbeat_interval = settings.heartbeat_interval
         self._waiting: LoginReceived | None = None
         self._held: list[MessageReceived] | None = None
         self._beats: dict[str, float] = {}
@@ -229,6 +236,8 @@ class PlatformSession(Link):
             self._use(before)
             raise
         self._waiting = None
+        if self._heartbeat_for is not None:
+            self._heartbeat_interval = self._heartbeat_for(login) or self._settings.heartbeat_interval
         if tariff is not None:
             self.tariff = tariff
         self.login, self.pile_id, self.version = login, login.pile_id, version
@@ -452,7 +461,7 @@ class PlatformSession(Link):
     @property
     def _patient(self) -> float:
         settings = self._settings
-        return settings.heartbeat_interval * settings.heartbeats_missed + settings.heartbeat_grace
+        return self._heartbeat_interval * settings.heartbeats_missed + settings.heartbeat_grace
 
     def _next_miss(self) -> float:
         if self._settings.liveness == "none" or self.login is None:

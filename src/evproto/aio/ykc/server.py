@@ -79,6 +79,8 @@ class PileServer:
         codec: decodes logins; the newest version otherwise. Its options (zone,
             checksum policy...) carry over to the codec of each pile's version.
         codec_for: the codec for a pile, by its login and the version in it.
+        heartbeat_for: how far apart a pile's heartbeats are, in seconds, by its
+            login; where it says None, as far as in the settings.
         authenticate: judges logins: True or an :class:`Admission` accepts,
             False refuses, None leaves it to ``pile.accept_login()`` or
             ``pile.refuse_login()``. May be a coroutine function.
@@ -99,6 +101,7 @@ class PileServer:
         limits: Limits | None = None,
         codec: Codec | None = None,
         codec_for: Callable[[LoginRequest, str], Codec] | None = None,
+        heartbeat_for: Callable[[LoginRequest], float | None] | None = None,
         authenticate: Authenticate | None = None,
         auto_login: bool = True,
         duplicates: Duplicates = "probe",
@@ -116,6 +119,7 @@ class PileServer:
         self._tap: Callable[[ConnectedPile, bool, bytes, float], None] | None = None
         self._codec = codec
         self._codec_for = codec_for
+        self._heartbeat_for = heartbeat_for
         self._authenticate = authenticate
         self._auto_login = auto_login
         self._duplicates: Duplicates = duplicates
@@ -309,7 +313,9 @@ class PileServer:
 
     def make_session(self, now: float) -> PlatformSession:
         """The session of a new connection."""
-        session = PlatformSession(self._codec, self.settings, codec_for=self._codec_for, now=now)
+        session = PlatformSession(
+            self._codec, self.settings, codec_for=self._codec_for, heartbeat_for=self._heartbeat_for, now=now
+        )
         session.quiet_heartbeats = self._quiet
         return session
 
@@ -411,7 +417,8 @@ class PileServer:
         if verdict:
             self._accept(connection, verdict if isinstance(verdict, Admission) else Admission())
         else:
-            logger.warning("pile %s from %s: its login is refused", pile_id, connection.address)
+            # Whoever judged it knows why; whoever connects must not be able to fill the log.
+            logger.debug("pile %s from %s: its login is refused", pile_id, connection.address)
             connection.peer.refuse_login()
 
     def _accept(self, connection: Connection, admission: Admission) -> None:

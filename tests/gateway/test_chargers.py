@@ -422,6 +422,8 @@ def test_who_may_read_may_not_command(tmp_path: Path) -> None:
         (Outlet(name="1", state="SuspendedEV", mood="busy", transaction="7"), "occupied"),
         (Outlet(name="1", state="Occupied", mood="busy", power=7.0), "charging"),
         (Outlet(name="1", state="Occupied", mood="busy", power=0.0), "occupied"),
+        (Outlet(name="1", state="Idle", mood="busy", transaction="7"), "occupied"),
+        (Outlet(name="1", state="EVConnected", mood="busy"), "occupied"),
         (Outlet(name="1", state="Reserved", mood="busy"), "unavailable"),
         (Outlet(name="1", state="Unavailable", mood="away"), "unavailable"),
         (Outlet(name="1", state="Faulted", mood="fault"), "faulted"),

@@ -99,7 +99,10 @@ class Charger(msgspec.Struct, kw_only=True):
     state: Annotated[
         Literal["online", "offline", "waiting"], Meta(description="waiting: connected, and not let in yet")
     ]
-    online: Annotated[bool, Meta(description="whether it is connected and served")]
+    online: Annotated[
+        bool,
+        Meta(description="whether it is connected and can be told something; one that waits may, in OCPP"),
+    ]
     node: Annotated[str, Meta(description="the node that it is connected to, where there are several")]
     model: Annotated[str, Meta(description="make, model and firmware, as far as it has said")]
     address: Annotated[str, Meta(description="where it connects, or connected, from")]
@@ -269,7 +272,8 @@ def connector_state(outlet: Outlet, *, online: bool) -> ConnectorState:
     if found == "occupied" and outlet.power:
         # Where the word says that a car is there, and no more.
         return "charging"
-    if found == "available" and outlet.plugged:
+    if found == "available" and (outlet.plugged or outlet.mood == "busy"):
+        # "Idle" is a free gun to one protocol, and a car that does not charge to another.
         return "occupied"
     return found
 
@@ -289,7 +293,7 @@ def detail_of(found: Found) -> ChargerDetail | None:
 
 
 def _members(found: Found, glance: Glance) -> dict[str, Any]:
-    online = glance.state == "online"
+    online = found.online
     return {
         "id": glance.charger,
         "protocol": found.adapter.protocol,

@@ -7,18 +7,21 @@ from typing import Final
 import msgspec
 
 from evproto.gateway.commands import Command
-from evproto.gateway.openapi_chargers import charger_paths, neutral_paths
+from evproto.gateway.openapi_chargers import charger_paths, neutral_paths, trigger_paths
 from evproto.gateway.openapi_parts import (
     LIMIT,
+    PROTOCOL,
     TEMPLATE,
     Components,
     Doc,
+    header,
     in_path,
     in_query,
     json_content,
     operation,
     ref,
 )
+from evproto.gateway.page.events import KINDS, MOST_RATE
 from evproto.gateway.problems import CODES, Problem
 from evproto.gateway.rest import Api
 from evproto.gateway.views import AuditPage, DeadPage, FrameView, Health, Readiness
@@ -38,6 +41,10 @@ twice: a request that is repeated under its `Idempotency-Key` gets the command i
 Fields are in the units of the protocol's document (`x-unit`), in its steps (`x-step`). Codes are taken as a
 number, a name or both; `x-zh` is the name in the document.
 """
+_STREAM: Final = """\
+It goes on until the reader goes. Beside events there are `left_out` (`{"count": 12}`: more came than `rate`
+allows), `gap` (the event of Last-Event-ID is not remembered any more; what follows need not be what came
+next) and, last of all, `dropped`: the reader has not kept up."""
 
 
 def openapi(api: Api, *, version: str) -> Doc:
@@ -56,6 +63,7 @@ def openapi(api: Api, *, version: str) -> Doc:
     paths = neutral_paths(api.adapters, components)
     for adapter in api.adapters:
         paths.update(charger_paths(adapter, components))
+    paths.update(trigger_paths(api.adapters, components))
     paths.update(_own_paths(components))
     codes = "\n".join(f"- `{code}` ({status}): {text}" for code, (status, text) in CODES.items())
     document: Doc = {
@@ -199,6 +207,40 @@ def _own_paths(components: Components) -> Doc:
                 "state",
                 {"200": json_content({"type": "object"}, "OpenAPI 3.1")},
                 open=True,
+            )
+        },
+        "/events": {
+            "get": operation(
+                components,
+                "stream_events",
+                "What happens, as server-sent events",
+                "events",
+                {
+                    "200": {
+                        "description": "events as in /schemas/event.json",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    }
+                },
+                [
+                    PROTOCOL,
+                    in_query("id", {"type": "string"}, "of this charger only"),
+                    in_query("charger", {"type": "string"}, "of chargers with this in their identity"),
+                    in_query("name", {"type": "string"}, "one message only"),
+                    in_query(
+                        "kind",
+                        {"type": "array", "items": {"enum": list(KINDS)}},
+                        "of these kinds only; may be given several times",
+                    ),
+                    in_query("heartbeats", {"type": "boolean", "default": True}, "false: all but heartbeats"),
+                    in_query(
+                        "rate",
+                        {"type": "integer", "minimum": 1, "maximum": MOST_RATE},
+                        "at most so many a second; how many were left out is said",
+                    ),
+                    header("Last-Event-ID", {"type": "string"}, "go on behind this event"),
+                ],
+                ["invalid", "busy"],
+                about=_STREAM,
             )
         },
         "/schemas/event.json": {

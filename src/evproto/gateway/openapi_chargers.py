@@ -22,8 +22,9 @@ from evproto.gateway.openapi_parts import (
     operation,
     ref,
 )
+from evproto.gateway.triggers import ChargerStatus, MessageStatus, Reference, triggers
 
-__all__ = ["charger_paths", "neutral_paths"]
+__all__ = ["charger_paths", "neutral_paths", "trigger_paths"]
 
 _REFUSALS = [
     "malformed",
@@ -194,6 +195,58 @@ def neutral_paths(adapters: Sequence[Adapter], components: Components) -> Doc:
         }
     paths.update(_commands_of_all(adapters, components, where))
     return paths
+
+
+def trigger_paths(adapters: Sequence[Adapter], components: Components) -> Doc:
+    """The routes of ocpp16-go, where something that is served can be triggered."""
+    actions = sorted({action for adapter in adapters for action in triggers(adapter)})
+    if not actions:
+        return {}
+    _, schemas = msgspec.json.schema_components(
+        [ChargerStatus, MessageStatus, Reference], ref_template=TEMPLATE
+    )
+    for name, schema in schemas.items():
+        components.add(name, schema)
+    failed = json_content(ref("Reference"), "it has failed; nothing was sent")
+    who = in_path("name", "identity of the charger")
+    tag = "ocpp16-go"
+    return {
+        "/charger/{name}/status": {
+            "get": operation(
+                components,
+                "get_charger_status",
+                "Whether a charger is connected",
+                tag,
+                {"200": json_content(ref("ChargerStatus"), "the charger"), "404": failed, "409": failed},
+                [who],
+            )
+        },
+        "/message/{id}/status": {
+            "get": operation(
+                components,
+                "get_message_status",
+                "What has become of a message",
+                tag,
+                {"200": json_content(ref("MessageStatus"), "the message"), "404": failed},
+                [in_path("id", "the reference of what was triggered, or the id of any command")],
+                ["storage"],
+            )
+        },
+        "/command/{name}/triggeraction/{action}": {
+            "post": operation(
+                components,
+                "trigger_action",
+                "Have a charger send a message",
+                tag,
+                {
+                    "200": json_content(ref("Reference"), "it is on its way"),
+                    **dict.fromkeys(("400", "404", "409", "422"), failed),
+                },
+                [who, {**in_path("action", "the message"), "schema": {"type": "string", "enum": actions}}],
+                ["storage", "draining"],
+            )
+        },
+    }
 
 
 def _commands_of_all(adapters: Sequence[Adapter], components: Components, where: list[Doc]) -> Doc:

@@ -9,6 +9,7 @@ from evproto.gateway.problems import CODES, MEDIA_TYPE
 
 __all__ = [
     "LIMIT",
+    "PROTOCOL",
     "TEMPLATE",
     "Components",
     "Doc",
@@ -146,6 +147,8 @@ def json_content(schema: Doc, text: str) -> Doc:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
+PROTOCOL: Final[Doc] = {"$ref": "#/components/parameters/protocol"}
+"""The parameter that names a protocol; taken in with the paths of all chargers."""
 LIMIT: Final = in_query(
     "limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "most items"
 )

@@ -227,17 +227,39 @@ class Api:
         """Submit a command, and wait for its end if that is wanted.
 
         Args:
-            request, caller: who wants it.
-            adapter: of the charger.
-            prepared: the command.
-            wait, timeout: see :func:`evproto.gateway.params.patience`.
-            about: see :meth:`CommandDesk.submit`.
+            request, caller, adapter, prepared, timeout, about: see :meth:`submit`.
+            wait: for its end.
 
         Raises:
             ProblemError: it was not taken, or ended in one.
         """
+        submission = await self.submit(request, caller, adapter, prepared, timeout=timeout, about=about)
+        return await self.answer(submission, wait=wait)
+
+    async def submit(
+        self,
+        request: Request,
+        caller: Caller,
+        adapter: Adapter,
+        prepared: Prepared,
+        *,
+        timeout: float | None = None,
+        about: Any = None,
+    ) -> Submission:
+        """Submit a command.
+
+        Args:
+            request, caller: who wants it.
+            adapter: of the charger.
+            prepared: the command.
+            timeout: how long the charger has to answer, in seconds.
+            about: see :meth:`CommandDesk.submit`.
+
+        Raises:
+            ProblemError: it was not taken.
+        """
         with _refusals():
-            submission = await self.desk.submit(
+            return await self.desk.submit(
                 adapter,
                 prepared,
                 by=caller.name,
@@ -246,7 +268,6 @@ class Api:
                 key=idempotency_key(request),
                 about=about,
             )
-        return await self.answer(submission, wait=wait)
 
     async def repeated(
         self, request: Request, caller: Caller, adapter: Adapter, identity: str, about: Any

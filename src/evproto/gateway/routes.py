@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from evproto.gateway.chargers_rest import charger_routes
 from evproto.gateway.problems import ProblemError
 from evproto.gateway.rest import Api, Handler, guarded
+from evproto.gateway.triggers import trigger_routes
 
 __all__ = ["make_app"]
 
@@ -35,7 +36,7 @@ def make_app(api: Api, more: Sequence[BaseRoute] = ()) -> Starlette:
         route("/dead-letters/{id}/replay", api.replay_dead, "POST", access="command"),
         route("/dead-letters/{id}", api.discard_dead, "DELETE", access="command"),
     ]
-    routes += charger_routes(api)
+    routes += [*charger_routes(api), *trigger_routes(api)]
     for adapter in api.adapters:
         base = f"/{adapter.collection}"
         one = f"{base}/{{identity}}"

@@ -215,7 +215,8 @@ class OcppAdapter:
         known = self._known(identity)
         if known is None:
             return None
-        shown: dict[str, Any] = msgspec.to_builtins(view_of(known, self.heartbeat_interval(known.settings)), builtin_types=(dt.datetime,))
+        view = view_of(known, self.heartbeat_interval(known.settings))
+        shown: dict[str, Any] = msgspec.to_builtins(view, builtin_types=(dt.datetime,))
         return shown
 
     def is_online(self, identity: str) -> bool:

@@ -176,7 +176,11 @@ class PileCommands:
             # 0x36 names no transaction: its gun is what it says of it.
             connector = _gun_of(known, body["transaction"])
         if connector is not None:
-            fields["gun_no"] = connector
+            fields["gun_no"] = gun = str(connector).rjust(2, "0")
+            if verb == "start" and len(gun) == 2 and "transaction_no" in fields:
+                # A transaction number has its gun in it.
+                made = fields["transaction_no"]
+                fields["transaction_no"] = f"{made[:14]}{gun}{made[16:]}"
         if verb == "start":
             # A card is named by 16 digits here; other names of an account mean nothing to a pile.
             card = str(body.get("token") or "").rjust(16, "0")

@@ -100,7 +100,7 @@ from evproto.ocppj.events import (
     TimedOut,
     Unexpected,
 )
-from evproto.ocppj.head import sniff
+from evproto.ocppj.head import whose
 from evproto.ocppj.part import encode_json
 
 __all__ = ["RpcSession"]
@@ -535,7 +535,7 @@ class RpcSession:
         """Take a frame that could not be decoded."""
         # What led to it is of no use any more, and would hold on to all of this.
         error.__traceback__ = error.__context__ = error.__cause__ = None
-        kind, unique_id = _whose(error, data)
+        kind, unique_id = whose(error, data)
         if kind in (CALL_ERROR, CALL_RESULT_ERROR) and isinstance(error, MalformedFrameError):
             # Whatever it looks like in detail: the peer refused.
             try:
@@ -593,18 +593,3 @@ def _kept(data: Any) -> bytes | str:
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     raise TypeError(f"a frame is bytes or str, not {type(data).__name__}")
-
-
-def _whose(error: Exception, data: bytes | str) -> tuple[int | None, str]:
-    """Message type and id of a frame that could not be decoded, as far as its head shows them."""
-    if isinstance(error, MessageError) and error.unique_id != UNREADABLE_ID:
-        return error.message_type, error.unique_id
-    head = data[:512]
-    kind, found, _ = sniff(head if isinstance(head, bytes) else head.encode("utf-8", "replace"))
-    try:
-        unique_id = found.decode() or UNREADABLE_ID
-    except UnicodeDecodeError:
-        unique_id = UNREADABLE_ID
-    if isinstance(error, MessageError):
-        return error.message_type, unique_id if kind == error.message_type else UNREADABLE_ID
-    return kind or None, unique_id

@@ -356,7 +356,7 @@ class Server(Endpoint[Station]):
         if refusal is not None:
             logger.info("%s refused: %d %s", spell_identity(identity), refusal.status, refusal.text.strip())
             return refusal
-        chosen = select_subprotocol(handshake.subprotocols, tuple(self.codecs))
+        chosen = select_subprotocol(handshake.subprotocols, self.spoken_with(identity))
         if chosen is None and not handshake.subprotocols:
             assumed = self.assumed_version(identity)
             chosen = None if assumed is None else (assumed, "")
@@ -373,6 +373,10 @@ class Server(Endpoint[Station]):
         if refusal is not None:
             return refusal
         return Accept(partial(self._arrived, identity, codec), spelled or None)
+
+    def spoken_with(self, identity: Identity) -> Sequence[str]:
+        """What a client that was let in may choose from; for subclasses that know each of them."""
+        return tuple(self.codecs)
 
     def assumed_version(self, identity: Identity) -> str | None:
         """What to speak with a client that offers no subprotocol; for subclasses that know each of them."""

@@ -205,11 +205,10 @@ class OcppSide:
         stations = self.server.stations
         return len(stations) < self._config.max_connections or identity in stations
 
-    def assumed_version(self, identity: Identity) -> str | None:
-        """What a charger speaks that does not say so."""
+    def set_version(self, identity: Identity) -> str | None:
+        """The one version that a charger which was let in speaks; None: none is set for it."""
         settings = self._admitted.get(identity)
-        wanted = None if settings is None else settings.version
-        return wanted if wanted in self._adapters else None
+        return None if settings is None else settings.version
 
     async def _authenticate(self, admission: Admission) -> bool:
         if self._door is None:
@@ -217,13 +216,11 @@ class OcppSide:
         handshake, credentials = admission.handshake, admission.credentials
         chosen = select_subprotocol(handshake.subprotocols, tuple(self._adapters))
         version = chosen[0] if chosen is not None else self._config.default_version or ""
-        charger = charger_name(admission.identity)
-        address = _address(handshake.remote_address)
         said = await self._door.ask(
             Knock(
                 protocol="ntxcp" if version.startswith("ntxcp") else "ocpp",
-                charger=charger,
-                address=address,
+                charger=charger_name(admission.identity),
+                address=_address(handshake.remote_address),
                 secure=handshake.secure,
                 username=None if credentials is None else credentials.username,
                 password=None if credentials is None else credentials.password,
@@ -232,10 +229,8 @@ class OcppSide:
             )
         )
         if not isinstance(said, Admitted):
+            # The door has said why, in the log.
             self._metrics.logins.labels("refused").inc()
-            logger.warning(
-                "charger %s may not come in: %s", charger, said.reason, extra=data(address=address)
-            )
             return False
         self._admitted[admission.identity] = said.settings
         self._admitted.move_to_end(admission.identity)
@@ -338,8 +333,16 @@ class _Server(Server):
                 return Refuse(503, "There is no room for one more.\n")
         return await super().admit(security, handshake)
 
+    def spoken_with(self, identity: Identity) -> Sequence[str]:
+        version = self._side.set_version(identity)
+        spoken = super().spoken_with(identity)
+        return spoken if version is None else [one for one in spoken if one == version]
+
     def assumed_version(self, identity: Identity) -> str | None:
-        return self._side.assumed_version(identity) or super().assumed_version(identity)
+        version = self._side.set_version(identity)
+        if version is None:
+            return super().assumed_version(identity)
+        return version if version in self.codecs else None
 
 
 def _adapters(config: Config, chargers: KnownChargers, clock: Callable[[], float]) -> dict[str, OcppAdapter]:
@@ -385,4 +388,7 @@ def _tls(config: Config) -> ServerTLS | None:
 
 
 def _address(address: tuple[Any, ...]) -> str:
-    return f"{address[0]}:{address[1]}" if len(address) >= 2 else ""
+    if len(address) < 2:
+        return ""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{host}:{address[1]}"

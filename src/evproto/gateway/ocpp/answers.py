@@ -59,18 +59,20 @@ class Answers:
             "GetCertificateChainStatus": self._chain_status,
         }
 
-    def answer(self, action: str, fields: Callable[[], Fields], interval: int, now: dt.datetime) -> Fields:
+    def answer(
+        self, action: str, fields: Callable[[], Fields], interval: int, now: Callable[[], dt.datetime]
+    ) -> Fields:
         """The payload of the answer; StartTransaction lacks its transaction's number.
 
         Args:
             action: of the request.
             fields: gives its payload, where that matters.
             interval: seconds between heartbeats.
-            now: the time.
+            now: gives the time, where that matters.
         """
         made = self._made.get(action)
         if made is not None:
-            return made(fields() if action in _LOOKED_AT else {}, interval, now)
+            return made(fields() if action in _LOOKED_AT else {}, interval, now())
         return _NOES.get(action, {})
 
     def _boot_notification(self, fields: Fields, interval: int, now: dt.datetime) -> Fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -181,8 +182,11 @@ class Serving:
             incoming.call.action,
             lambda: incoming.fields,
             conversation.adapter.heartbeat_interval(conversation.settings),
-            moment(self._clock()),
+            self._now,
         )
+
+    def _now(self) -> dt.datetime:
+        return moment(self._clock())
 
     # --- records
 

@@ -44,7 +44,7 @@ Faults: split, merge, bad-crc, garbage, drop (per frame), clock-skew, reuse-iden
 
 _OCPP: Final = (
     "Simulate stations of OCPP 1.6, 2.0.1 and 2.1. They boot, beat, authorize, charge with realistic curves "
-    "and meters that add up, obey commands and charging profiles, and keep transactions until they have arrived."
+    "and meters that add up, obey commands and charging profiles, and keep transactions until they arrive."
 )
 _OCPP_EPILOG: Final = f"""\
 examples:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["MEASURANDS", "Options"]
+__all__ = ["MEASURANDS", "Options", "read_flag", "read_measurands", "read_number"]
 
 MEASURANDS: Final = (
     "Energy.Active.Import.Register",
@@ -44,3 +44,26 @@ class Options(msgspec.Struct, kw_only=True):
     authorize_remote: bool = False
     stop_on_invalid: bool = True
     stop_on_unplug: bool = True
+
+
+def read_flag(text: str) -> bool:
+    """Raises ValueError for what is neither true nor false."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def read_number(text: str) -> int:
+    """Raises ValueError for what is no number of seconds of a day."""
+    number = int(text)
+    if not 0 <= number <= 86_400 or not text.isascii():
+        raise ValueError(text)
+    return number
+
+
+def read_measurands(text: str) -> tuple[str, ...]:
+    """Raises ValueError for what the meter cannot measure."""
+    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(measurand not in MEASURANDS for measurand in wanted):
+        raise ValueError(text)
+    return wanted

@@ -20,10 +20,10 @@ from evproto.simulate.charging import FOREVER, Clock, End
 from evproto.simulate.ocpp.connector import Asked, Connector, Transaction, Waiting
 from evproto.simulate.ocpp.language import Language
 from evproto.simulate.ocpp.options import Options
-from evproto.simulate.ocpp.profiles import Profile, Profiles
+from evproto.simulate.ocpp.profiles import Profiles
 from evproto.simulate.ocpp.settings import StationSettings, Token, moment
 from evproto.simulate.ocpp.tokens import Known, Tokens
-from evproto.simulate.ocppj.model import Ask, Handler, Keep, Output, Reboot, Tell
+from evproto.simulate.ocppj.model import Ask, Beat, Handler, Keep, Output, Reboot, Tell
 from evproto.simulate.vehicle import Vehicle
 
 __all__ = ["StationModel"]
@@ -158,7 +158,7 @@ class StationModel:
             connector.asked = None
             if known.status == "Accepted":
                 token = Token(asked.token.text, asked.token.kind, known.group)
-                self._authorized(connector, token, now, remote_start_id=asked.remote_start_id)
+                self.begin(connector, token, now, remote_start_id=asked.remote_start_id)
             break
         self._settle(now)
 
@@ -179,7 +179,8 @@ class StationModel:
             heapq.heappop(self._jobs)[2](now)
         if now >= self._next_clock_sample:
             for connector in self.guns:
-                self.language.tell_values(connector, now, "Sample.Clock")
+                if self.online or connector.transaction is not None:
+                    self.language.tell_values(connector, now, "Sample.Clock")
             self.sample_by_clock(now)
         if self._reset_when_idle is not None and not any(gun.transaction for gun in self.guns):
             reason, self._reset_when_idle = self._reset_when_idle, None
@@ -269,14 +270,11 @@ class StationModel:
             self._out.append(Ask(request))
 
     def tell(self, request: Request[Any]) -> None:
-        if self.online:
-            self._out.append(Tell(request))
+        """Send something, if that can be: what it was told to send may go before it is accepted."""
+        self._out.append(Tell(request))
 
     def keep(self, request: Request[Any]) -> None:
         self._out.append(Keep(request))
-
-    def put(self, output: Output) -> None:
-        self._out.append(output)
 
     def after(self, delay: int, job: Callable[[int], None], now: int) -> None:
         """Do something in so many ms."""
@@ -311,22 +309,23 @@ class StationModel:
         token = Token(token.text, token.kind, token.group or self.tokens.group(token.text))
         if self.online:
             if options.local_preauthorize and known == "Accepted":
-                self._authorized(connector, token, now, remote_start_id=remote_start_id)
+                self.begin(connector, token, now, remote_start_id=remote_start_id)
             else:
                 connector.asked = Asked(token, now + _ANSWER_WITHIN, remote_start_id)
                 self.ask(self.language.authorize(token))
         elif options.local_authorize_offline and (
             known == "Accepted" or (known is None and options.unknown_offline)
         ):
-            self._authorized(connector, token, now)
+            self.begin(connector, token, now)
         else:
             return False
         self._settle(now)
         return True
 
-    def _authorized(
+    def begin(
         self, connector: Connector, token: Token, now: int, *, remote_start_id: int | None = None
     ) -> None:
+        """Somebody may charge: a transaction begins, now or when the cable is plugged in."""
         if not connector.is_usable or not self.may_use(connector, token):
             return
         if connector.vehicle is None:
@@ -376,63 +375,6 @@ class StationModel:
         self.on_transaction("ended", transaction)
         self.apply_limits(at)
 
-    def remote_start(
-        self,
-        connector: Connector,
-        token: Token,
-        remote_start_id: int | None,
-        profile: Profile | None,
-        now: int,
-    ) -> bool:
-        """Begin because the server says so, now or when somebody plugs in."""
-        if self.options.authorize_remote and not self.authorize(
-            connector, token, now, remote_start_id=remote_start_id
-        ):
-            return False
-        if profile is not None:
-            self.profiles.put(profile)
-        if not self.options.authorize_remote:
-            # After the answer: the server does not expect the transaction before it.
-            def go(then: int) -> None:
-                if connector.is_usable:
-                    self._authorized(connector, token, then, remote_start_id=remote_start_id)
-
-            self.after(0, go, now)
-        return True
-
-    def remote_stop(self, connector: Connector, now: int) -> None:
-        """End a transaction because the server says so."""
-        transaction = connector.transaction
-
-        def go(then: int) -> None:
-            if transaction is not None and connector.transaction is transaction:
-                self.stop_transaction(connector, "Remote", then)
-
-        self.after(0, go, now)
-
-    def schedule(self, connector: int, seconds: int, unit: str, now: int) -> list[tuple[int, float]]:
-        """The composite schedule from now on, in A or W; without any profile, what the station can do.
-
-        Limits in the other unit are converted with the highest voltage of the
-        outlet, so that the schedule promises no more than is kept.
-        """
-        settings, gun = self.settings, self.gun(connector)
-        volts = settings.max_voltage / 10
-        most = settings.max_power if unit == "W" else settings.max_current / 10
-        if gun is None:
-            most *= len(self.guns)
-        since = self.charging_since(gun) if gun is not None else None
-        steps: list[tuple[int, float]] = []
-        for start, limit in self.profiles.composite(connector, self.clock.local(now), seconds, since):
-            own, other = (limit.watts, limit.amperes) if unit == "W" else (limit.amperes, limit.watts)
-            candidates = [most] if own is None else [most, own]
-            if other is not None:
-                candidates.append(other * volts if unit == "W" else other / volts)
-            value = round(min(candidates), 1)
-            if not steps or steps[-1][1] != value:
-                steps.append((start, value))
-        return steps
-
     def running(self, wanted: Callable[[Transaction], bool]) -> Connector | None:
         """The connector of a transaction that runs."""
         for connector in self.guns:
@@ -470,21 +412,22 @@ class StationModel:
         transaction = connector.transaction
         return self.clock.local(transaction.started) if transaction is not None else None
 
+    def set_option(self, name: str, value: Any, now: int) -> None:
+        """Change one of the options, with all that follows from it."""
+        setattr(self.options, name, value)
+        if name == "heartbeat_interval":
+            self._out.append(Beat(value))
+        elif name == "clock_interval":
+            self.sample_by_clock(now)
+        elif name == "sample_interval":
+            for connector in self.guns:
+                if connector.transaction is not None:
+                    connector.sample_from(now)
+
     def sample_by_clock(self, now: int) -> None:
         """Set the next full time at which meter values are due."""
         every = self.options.clock_interval * 1000
         self._next_clock_sample = now + every - self.clock.local(now) % every if every else FOREVER
-
-    def operate(self, connectors: list[Connector], *, operative: bool) -> bool:
-        """Open or close connectors; False if one does so only after its transaction."""
-        at_once = True
-        for connector in connectors:
-            if connector.transaction is not None and not operative:
-                connector.becomes = operative
-                at_once = False
-            else:
-                connector.is_operative, connector.becomes = operative, None
-        return at_once
 
     def reset(self, reason: str, stop_reason: str, now: int) -> None:
         """Stop what runs, and reboot."""

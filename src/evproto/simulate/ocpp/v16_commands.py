@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from evproto.ocpp import v16
-from evproto.simulate.ocpp.connector import Connector, Reservation
+from evproto.simulate.ocpp import control
+from evproto.simulate.ocpp.connector import Connector
 from evproto.simulate.ocpp.jobs import update_firmware, upload_log
-from evproto.simulate.ocpp.profiles import Period, Profile
+from evproto.simulate.ocpp.profiles import Profile
 from evproto.simulate.ocpp.settings import Token
 from evproto.simulate.ocpp.v16_configuration import Configuration
 from evproto.simulate.ocppj.model import Handler
@@ -25,9 +26,6 @@ _PURPOSES: Final = {
     "TxDefaultProfile": "default",
     "TxProfile": "transaction",
 }
-_MOST_LEVEL: Final = 10
-_MOST_PERIODS: Final = 100
-_MOST_PROFILES: Final = 100
 _MOST_KEYS: Final = 100
 
 
@@ -70,24 +68,15 @@ class Commands:
         rejected = m.RemoteStartTransactionResponse(status=status.REJECTED)
         station = self._station
         token = Token(request.id_tag)
-        candidates = station.guns if request.connector_id is None else [station.gun(request.connector_id)]
-        free = [
-            connector
-            for connector in candidates
-            if connector is not None
-            and connector.is_usable
-            and connector.asked is None
-            and station.may_use(connector, token)
-        ]
-        if not free:
+        connector = control.pick(station, request.connector_id, token)
+        if connector is None:
             return rejected
-        connector = next((one for one in free if one.vehicle is not None), free[0])
         profile = None
         if request.charging_profile is not None:
             profile = self._profile(connector.number, request.charging_profile)
             if profile is None or profile.purpose != "transaction":
                 return rejected
-        if not station.remote_start(connector, token, None, profile, now):
+        if not control.remote_start(station, connector, token, None, profile, now):
             return rejected
         return m.RemoteStartTransactionResponse(status=status.ACCEPTED)
 
@@ -96,7 +85,7 @@ class Commands:
         connector = self._station.running(lambda one: one.remote_id == request.transaction_id)
         if connector is None:
             return m.RemoteStopTransactionResponse(status=status.REJECTED)
-        self._station.remote_stop(connector, now)
+        control.remote_stop(self._station, connector, now)
         return m.RemoteStopTransactionResponse(status=status.ACCEPTED)
 
     def _unlock(self, request: Any, now: int) -> Any:
@@ -113,12 +102,12 @@ class Commands:
         return m.ResetResponse(status=e.ResetStatus.ACCEPTED)
 
     def _change_availability(self, request: Any, now: int) -> Any:
-        status, station = e.AvailabilityStatus, self._station
+        status = e.AvailabilityStatus
         connectors = self._connectors(request.connector_id)
         if not connectors:
             return m.ChangeAvailabilityResponse(status=status.REJECTED)
         operative = request.type == e.AvailabilityType.OPERATIVE
-        at_once = station.operate(connectors, operative=operative)
+        at_once = control.operate(connectors, operative=operative)
         if request.connector_id == 0:
             self._language.tell_station(now)
         return m.ChangeAvailabilityResponse(status=status.ACCEPTED if at_once else status.SCHEDULED)
@@ -210,40 +199,21 @@ class Commands:
         return m.SendLocalListResponse(status=e.UpdateStatus(status))
 
     def _reserve(self, request: Any, now: int) -> Any:
-        status, station = e.ReservationStatus, self._station
-        connector = station.gun(request.connector_id)
-        if connector is None:
-            return m.ReserveNowResponse(status=status.REJECTED)
-        until = station.here(request.expiry_date)
-        if until <= now:
-            return m.ReserveNowResponse(status=status.REJECTED)
-        if connector.fault is not None:
-            return m.ReserveNowResponse(status=status.FAULTED)
-        if not connector.is_operative:
-            return m.ReserveNowResponse(status=status.UNAVAILABLE)
-        held = connector.reservation
-        if (
-            connector.vehicle is not None
-            or connector.waiting is not None
-            or connector.transaction is not None
-            or (held is not None and held.id != request.reservation_id)
-        ):
-            return m.ReserveNowResponse(status=status.OCCUPIED)
-        for other in station.guns:
-            if other.reservation is not None and other.reservation.id == request.reservation_id:
-                other.reservation = None
-        token = Token(request.id_tag, group=request.parent_id_tag)
-        connector.reservation = Reservation(request.reservation_id, token, until)
-        return m.ReserveNowResponse(status=status.ACCEPTED)
+        station = self._station
+        status = control.reserve(
+            station,
+            station.gun(request.connector_id),
+            request.reservation_id,
+            Token(request.id_tag, group=request.parent_id_tag),
+            station.here(request.expiry_date),
+            now,
+        )
+        return m.ReserveNowResponse(status=e.ReservationStatus(status))
 
     def _cancel_reservation(self, request: Any, now: int) -> Any:
+        done = control.cancel_reservation(self._station, request.reservation_id)
         status = e.CancelReservationStatus
-        for connector in self._station.guns:
-            held = connector.reservation
-            if held is not None and held.id == request.reservation_id:
-                connector.reservation = None
-                return m.CancelReservationResponse(status=status.ACCEPTED)
-        return m.CancelReservationResponse(status=status.REJECTED)
+        return m.CancelReservationResponse(status=status.ACCEPTED if done else status.REJECTED)
 
     # Smart charging
 
@@ -261,42 +231,16 @@ class Commands:
             running = connector.transaction if connector is not None else None
             if running is None or profile.transaction not in (None, running.remote_id):
                 return rejected
-        if len(station.profiles) >= _MOST_PROFILES:
+        if len(station.profiles) >= control.MOST_PROFILES:
             return rejected
         station.profiles.put(profile)
         return m.SetChargingProfileResponse(status=status.ACCEPTED)
 
     def _profile(self, number: int, payload: Any) -> Profile | None:
         """What came, in words of no version; None if the station cannot take it."""
-        schedule = payload.charging_schedule
         purpose = _PURPOSES.get(str(payload.charging_profile_purpose))
-        periods = schedule.charging_schedule_period
-        starts = [period.start_period for period in periods]
-        if (
-            purpose is None
-            or not periods
-            or len(periods) > _MOST_PERIODS
-            or starts[0] != 0
-            or starts != sorted(set(starts))
-            or not 0 <= payload.stack_level <= _MOST_LEVEL
-        ):
-            return None
-        clock = _milliseconds
-        return Profile(
-            id=payload.charging_profile_id,
-            evse=number,
-            stack=payload.stack_level,
-            purpose=purpose,
-            kind=str(payload.charging_profile_kind),
-            unit=str(schedule.charging_rate_unit),
-            periods=tuple(Period(period.start_period, float(period.limit)) for period in periods),
-            recurrency=str(payload.recurrency_kind) if payload.recurrency_kind is not None else None,
-            valid_from=clock(payload.valid_from),
-            valid_to=clock(payload.valid_to),
-            start=clock(schedule.start_schedule),
-            duration=schedule.duration,
-            transaction=payload.transaction_id,
-            payload=payload,
+        return control.read_profile(
+            number, payload.charging_profile_id, purpose, payload, payload.charging_schedule
         )
 
     def _clear_profile(self, request: Any, now: int) -> Any:
@@ -325,7 +269,7 @@ class Commands:
                 charging_rate_unit=e.ChargingRateUnitType(unit),
                 charging_schedule_period=tuple(
                     m.ChargingSchedulePeriod(start_period=start, limit=limit)
-                    for start, limit in station.schedule(number, seconds, unit, now)
+                    for start, limit in control.schedule(station, number, seconds, unit, now)
                 ),
             ),
         )
@@ -374,7 +318,3 @@ class Commands:
             return list(self._station.guns)
         found = self._station.gun(number)
         return [found] if found is not None else []
-
-
-def _milliseconds(at: Any) -> int | None:
-    return None if at is None else int(at.timestamp() * 1000)

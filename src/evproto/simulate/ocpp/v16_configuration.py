@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from evproto.simulate.ocpp.options import MEASURANDS
-from evproto.simulate.ocppj.model import Beat
+from evproto.simulate.ocpp.options import read_flag, read_measurands, read_number
 
 if TYPE_CHECKING:
     from evproto.simulate.ocpp.station import StationModel
@@ -24,29 +23,9 @@ class _Key(NamedTuple):
     write: Callable[[Any], str]
 
 
-def _number(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 86_400 or not text.isascii():
-        raise ValueError(text)
-    return number
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.lower() == "true"
-
-
-def _measurands(text: str) -> tuple[str, ...]:
-    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
-    if any(measurand not in MEASURANDS for measurand in wanted):
-        raise ValueError(text)
-    return wanted
-
-
-_NUMBER = (_number, str)
-_FLAG = (_flag, lambda flag: "true" if flag else "false")
-_LIST = (_measurands, ",".join)
+_NUMBER = (read_number, str)
+_FLAG = (read_flag, lambda flag: "true" if flag else "false")
+_LIST = (read_measurands, ",".join)
 
 _KEYS: Final = {
     "AllowOfflineTxForUnknownId": _Key("unknown_offline", *_FLAG),
@@ -110,16 +89,7 @@ class Configuration:
         if key is None:
             return "Rejected" if self.get(name) is not None else "NotSupported"
         try:
-            wanted = key.read(value)
+            self._station.set_option(key.option, key.read(value), now)
         except ValueError:
             return "Rejected"
-        setattr(self._station.options, key.option, wanted)
-        if key.option == "heartbeat_interval":
-            self._station.put(Beat(wanted))
-        elif key.option == "clock_interval":
-            self._station.sample_by_clock(now)
-        elif key.option == "sample_interval":
-            for connector in self._station.guns:
-                if connector.transaction is not None:
-                    connector.sample_from(now)
         return "Accepted"

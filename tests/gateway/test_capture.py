@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import resource
 import stat
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from cli.shell import run as run_command
@@ -21,9 +25,12 @@ from ykc.vectors import VECTORS
 from evproto.gateway.app import StartError
 from evproto.gateway.capture import Capture
 from evproto.gateway.capture_file import CaptureFile
-from gateway.live import PILE, WAIT, RawPile, login_body, serving
+from gateway.live import PILE, WAIT, RawPile, Running, login_body, serving
+from gateway.ocpp_live import BOOTS, RawCharger, charger, start, stop, transaction_event
+from gateway.test_metrics import scraped, value
 
 OTHER = "55031412782399"
+ALL = {"ykc__enabled": True, "ocpp__enabled": True, "ntxcp__enabled": True}
 
 
 def until(wanted: Callable[[], bool]) -> None:
@@ -321,3 +328,170 @@ def test_the_metrics_say_how_much_is_captured(tmp_path: Path) -> None:
             assert await running.metric("evproto_capture_missing_total") == 0
 
     asyncio.run(scenario())
+
+
+# All protocols
+
+
+class Said(RawCharger):
+    """A charger that also remembers what it sent and got."""
+
+    def __init__(self, socket: Any, name: str) -> None:
+        super().__init__(socket)
+        self.name = name
+        self.said: list[tuple[str, list[Any]]] = []
+
+    async def text(self, text: str) -> None:
+        self.said.append(("station_to_csms", json.loads(text)))
+        await super().text(text)
+
+    async def read(self) -> list[Any]:
+        frame = await super().read()
+        self.said.append(("csms_to_station", frame))
+        return frame
+
+
+@contextlib.asynccontextmanager
+async def station(running: Running, name: str, protocol: str) -> AsyncIterator[Said]:
+    async with charger(running, quote(name, safe=""), protocol) as raw:
+        yield Said(raw.socket, name)
+
+
+async def mixed_run(running: Running) -> tuple[Pile, list[Said]]:
+    """A pile, chargers of three versions and a gateway, each of which charges or at least says hello."""
+    pile = await login(running.server.tcp_port, PILE)
+    chargers: list[Said] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for name, protocol in (
+            ("CP 1", "ocpp1.6"),
+            ("CS201", "ocpp2.0.1"),
+            ("CS21", "ocpp2.1"),
+            ("GW1", "ntxcp1.0"),
+        ):
+            one = await stack.enter_async_context(station(running, name, protocol))
+            chargers.append(one)
+            await one.result("BootNotification", BOOTS[protocol])
+            await one.result("Heartbeat", {})
+        old, new = chargers[:2]
+        begun = await old.result("StartTransaction", start())
+        await old.result("StopTransaction", stop(begun["transactionId"]))
+        for number, kind in enumerate(("Started", "Ended")):
+            await new.result("TransactionEvent", transaction_event(kind, number))
+        for one in (old, new):
+            # Both have the same message id on their way.
+            await one.send("Heartbeat", {}, "same")
+        for one in (old, new):
+            assert (await one.read())[1] == "same"
+        pile.send(0x03, bytes.fromhex(f"{PILE} 01 00"))
+        await pile.expect(0x04)
+        command = asyncio.create_task(
+            running.client.post("/chargers/CS201/commands/Reset", json={"type": "Immediate"})
+        )
+        assert await new.answer({"status": "Rejected"}) == ("Reset", {"type": "Immediate"})
+        assert (await command).status_code == 200
+    await pile.close()
+    return pile, chargers
+
+
+def test_a_capture_of_all_protocols_is_what_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "capture.log"
+
+    async def scenario() -> tuple[Pile, list[Said]]:
+        async with serving(tmp_path, capture__file=str(path), **ALL) as running:
+            said = await mixed_run(running)
+            samples = await scraped(running)
+            for protocol, count in (("ocpp1.6", 3), ("ocpp2.0.1", 3), ("ntxcp1.0", 2)):
+                heard = {
+                    dict(labels)["message"]: int(count)
+                    for (name, labels), count in samples.items()
+                    if name == "evproto_messages_total"
+                    and dict(labels)["protocol"] == protocol
+                    and dict(labels)["direction"] == "in"
+                }
+                assert "unknown" not in heard
+                assert sum(heard.values()) >= count
+            assert value(samples, "evproto_records_total", protocol="ocpp1.6", outcome="stored") == 2
+            return said
+
+    pile, chargers = asyncio.run(scenario())
+    status, items = decoded(path)
+    assert status == 0
+    for one in chargers:
+        mine = [item for item in items if unquote(str(item["charger"])) == one.name]
+        found = [(str(item["seen"]), json.loads(str(item["raw"]))) for item in mine]
+        assert found == one.said
+    # Answers are paired with the request of their own charger.
+    actions = {
+        (item["charger"], item["unique_id"]): item["action"]
+        for item in items
+        if item.get("message") == "CALLRESULT"
+    }
+    assert actions["CP 1", "same"] == actions["CS201", "same"] == "Heartbeat"
+    assert all(actions.values())
+    assert {str(item.get("protocol", "ykc")) for item in items} == {
+        *("ykc", "ocpp1.6", "ocpp2.0.1", "ocpp2.1", "ntxcp")
+    }
+    raw = [bytes.fromhex(str(item["raw"])) for item in items if "protocol" not in item]
+    assert sorted(raw) == sorted([*pile.sent, *pile.received])
+
+
+def test_a_capture_is_played_against_another_server(tmp_path: Path) -> None:
+    path = tmp_path / "capture.log"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+
+    async def scenario() -> None:
+        async with serving(tmp_path / "first", capture__file=str(path), **ALL) as running:
+            await mixed_run(running)
+        async with serving(tmp_path / "second", **ALL) as running:
+            ports = running.server.ports
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "evproto", "replay", str(path), "--fast"),
+                *("--ykc", f"127.0.0.1:{running.server.tcp_port}"),
+                *("--ocpp", f"ws://127.0.0.1:{ports['ws']}/ocpp"),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            async with asyncio.timeout(WAIT):
+                out = (await process.communicate())[0].decode()
+            assert process.returncode == 0, out
+            assert "✓ CP 1  ocpp1.6  5 sent, 5 answered\n" in out
+            assert "✓ CS201  ocpp2.0.1  5 sent, 5 answered\n" in out
+            assert f"✓ {PILE}  ykc  2 sent, 2 answered\n" in out
+            assert out.splitlines()[-1] == "5 chargers, 16 frames sent, 16 answers, 0 missing, 0 different"
+            # What was played is there: the chargers, and what they charged.
+            assert len((await running.client.get("/chargers")).json()["items"]) == 5
+            samples = await scraped(running)
+            assert value(samples, "evproto_records_total", protocol="ocpp1.6", outcome="stored") == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_redacted_capture_of_stations(tmp_path: Path) -> None:
+    path = tmp_path / "capture.log"
+
+    async def scenario() -> None:
+        async with (
+            serving(tmp_path, capture__file=str(path), capture__redact=True, **ALL) as running,
+            station(running, "CP1", "ocpp1.6") as one,
+        ):
+            await one.result("Authorize", {"idTag": "CARD4711"})
+            begun = await one.result("StartTransaction", start())
+            # In a field where nobody expects it.
+            await one.result(
+                "DataTransfer", {"vendorId": "acme", "data": f"who: CARD4711 in {begun['transactionId']}"}
+            )
+
+    asyncio.run(scenario())
+    text = path.read_text()
+    assert "CARD4711" not in text
+    status, items = decoded(path)
+    assert status == 0
+    assert [item["action"] for item in items] == [
+        *("Authorize",) * 2,
+        *("StartTransaction",) * 2,
+        *("DataTransfer",) * 2,
+    ]
+    assert items[0]["payload"] == {"idTag": "***"}
+    assert " charger->server redacted [2," in text
+    # What has nothing to hide is as it was.
+    assert ' server->charger [3,"c1",' in text

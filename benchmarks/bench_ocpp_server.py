@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from benchmarks.ocpp_server import CONNECTIONS
-from benchmarks.ocpp_servers import ServerProcess, serving
+from benchmarks.ocpp_servers import serving
 from benchmarks.ocpp_stations import REQUESTS, AskingStations
+from benchmarks.processes import ServerProcess
 
 
 class ServerClock:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ykc_servers import Load, Server, Which, serving
+from benchmarks.processes import ServerProcess
+from benchmarks.ykc_servers import Load, Which, serving
 
 CONNECTIONS = 50
 CASE = "heartbeat answered, server CPU"
@@ -23,7 +24,7 @@ class ServerClock:
     """The CPU clock of whichever server is measured."""
 
     def __init__(self) -> None:
-        self.server: Server | None = None
+        self.server: ServerProcess | None = None
 
     def __call__(self) -> float:
         return self.server.cpu() if self.server is not None else time.process_time()

@@ -12,15 +12,14 @@ import argparse
 import asyncio
 import json
 import logging
-import resource
-import subprocess
 import sys
 import time
 from typing import Any
 
 import uvloop
 
-from benchmarks.ykc_servers import ROOT, heartbeat, login, serving
+from benchmarks.processes import Child, raise_file_limit
+from benchmarks.ykc_servers import heartbeat, login, serving
 
 INTERVAL = 10.0
 P99_MS = 50.0
@@ -118,38 +117,21 @@ def run(piles: int, seconds: float, processes: int) -> dict[str, float]:
         before = server.ask()
         each = piles // processes
         clients = [
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "benchmarks.load_ykc", "--client"),
-                    *map(str, (server.port, index * each, each, seconds)),
-                ],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            Child("benchmarks.load_ykc", "--client", server.port, index * each, each, seconds)
             for index in range(processes)
         ]
         try:
             for one in clients:
-                assert one.stdout is not None
-                assert one.stdout.readline() == "online\n"
+                assert one.line() == "online\n"
             online = server.ask()
             for one in clients:
-                assert one.stdin is not None
-                one.stdin.write("go\n")
-                one.stdin.flush()
+                one.tell("go")
             begun = server.cpu()
-            results = []
-            for one in clients:
-                assert one.stdout is not None
-                results.append(json.loads(one.stdout.readline()))
+            results = [json.loads(one.line()) for one in clients]
             ended = server.ask()
         finally:
             for one in clients:
-                assert one.stdin is not None
-                one.stdin.close()
-                one.wait(30)
+                one.close()
     latencies = sorted(latency for result in results for latency in result["latencies"])
     return {
         "piles online": online["piles"],
@@ -175,8 +157,7 @@ def main() -> int:
     parser.add_argument("--client", nargs=4, metavar="X", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     logging.getLogger("evproto").setLevel(logging.ERROR)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit()
     if asked.client:
         port, first, count = map(int, asked.client[:3])
         uvloop.run(client(port, first, count, float(asked.client[3])))

@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
 
 import uvloop
 
-from benchmarks.ocpp_servers import PINGING, ROOT, ServerProcess, raise_file_limit, serving
+from benchmarks.ocpp_servers import PINGING, serving
 from benchmarks.ocpp_stations import connect
+from benchmarks.processes import Child, ServerProcess, raise_file_limit
 
 PROCESSES = 2
 KB_PER_STATION = 40.0
@@ -31,54 +31,31 @@ class Stations:
     def __init__(self, server: ServerProcess, count: int, at_once: int) -> None:
         each = count // PROCESSES
         self._processes = [
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "benchmarks.ocpp_scale", "--client"),
-                    *map(str, (server.port, index * each, each, at_once)),
-                ],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            Child("benchmarks.ocpp_scale", "--client", server.port, index * each, each, at_once)
             for index in range(PROCESSES)
         ]
         for process in self._processes:
-            self._read(process)
+            process.line()
 
     def connect(self) -> float:
         """Have them connect; the seconds until the last one was in."""
         begun = time.perf_counter()
-        self._tell()
+        self._go()
         for process in self._processes:
-            self._read(process)
+            process.line()
         return time.perf_counter() - begun
 
     def close(self) -> list[dict[str, int]]:
         """End them; what they counted."""
-        self._tell()
-        counted = [json.loads(self._read(process)) for process in self._processes]
+        self._go()
+        counted = [json.loads(process.line()) for process in self._processes]
         for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(30)
-            assert process.stdout is not None
-            process.stdout.close()
+            process.close()
         return counted
 
-    def _tell(self) -> None:
+    def _go(self) -> None:
         for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-
-    @staticmethod
-    def _read(process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError("the stations have failed")
-        return line
+            process.tell("go")
 
 
 async def client(port: int, first: int, count: int, at_once: int) -> None:

@@ -13,8 +13,9 @@ import argparse
 import sys
 from contextlib import ExitStack
 
-from benchmarks.ocpp_servers import WHICH, ServerProcess, serving
+from benchmarks.ocpp_servers import WHICH, serving
 from benchmarks.ocpp_stations import REQUESTS, AskingStations
+from benchmarks.processes import ServerProcess
 
 CONNECTIONS = 20
 TARGETS = {

@@ -12,79 +12,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
-import os
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks import processes
+from benchmarks.processes import Ask, ServerProcess, answer_questions, raise_file_limit
+
 WHICH = ("picows", "picows-async", "websockets", "websockets-async", "ocpp")
 """Engines of evproto, with plain functions and with coroutines for handlers, and the peer."""
 PINGING = "picows-pinging"
 """As users have it: with pings to stations that are silent."""
 
 
-class ServerProcess:
-    """A server in a process of its own, that answers what it is asked on its standard input."""
+def serving(which: str) -> AbstractContextManager[ServerProcess]:
+    """A server in a process of its own, for as long as it takes.
 
-    def __init__(self, which: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.ocpp_servers", which],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = int(self._line())
-
-    def cpu(self) -> float:
-        """CPU seconds it has used."""
-        return float(self.ask("?")["cpu"])
-
-    def ask(self, what: str) -> dict[str, Any]:
-        """``?``: CPU seconds, resident bytes, stations. ``commands N``: what became of N to each station."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(what + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line())
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the server has ended")
-        return line
-
-
-@contextlib.contextmanager
-def serving(which: str) -> Iterator[ServerProcess]:
-    """A server, for as long as it takes."""
-    server = ServerProcess(which)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-Ask = Callable[[str], Awaitable[dict[str, Any]]]
+    It may be asked ``commands N``: what became of N commands to each station.
+    """
+    return processes.serving("benchmarks.ocpp_servers", which)
 
 
 async def serve_ours(engine: Any, asynchronous: bool, ping_interval: float | None) -> tuple[int, Ask]:
@@ -186,32 +136,13 @@ async def serve_theirs() -> tuple[int, Ask]:
     return next(iter(server.sockets)).getsockname()[1], ask
 
 
-def resident() -> int:
-    """Resident bytes of this process."""
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
 async def _serve(which: str) -> None:
     if which == "ocpp":
         port, ask = await serve_theirs()
     else:
         engine, _, handlers = which.partition("-")
         port, ask = await serve_ours(engine, handlers == "async", 30.0 if which == PINGING else None)
-    print(port, flush=True)
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str] = asyncio.Queue()
-    loop.add_reader(0, lambda: lines.put_nowait(os.read(0, 4096).decode()))
-    while question := await lines.get():
-        answer = await ask(question.strip())
-        print(json.dumps({"cpu": time.process_time(), "resident": resident(), **answer}), flush=True)
-    loop.remove_reader(0)
-
-
-def raise_file_limit() -> None:
-    """As many sockets as the system allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    await answer_questions(port, ask)
 
 
 if __name__ == "__main__":

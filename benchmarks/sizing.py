@@ -27,9 +27,9 @@ from typing import Any
 import msgspec
 import uvloop
 
-from benchmarks.ocpp_servers import raise_file_limit
 from benchmarks.ocpp_stations import AskingStations, connect
 from benchmarks.peers import FRAMES
+from benchmarks.processes import raise_file_limit
 from benchmarks.ykc_servers import Beater, Load, login
 from evproto.ykc import Codec
 

@@ -32,7 +32,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.ocpp_servers import raise_file_limit, resident
+from benchmarks.processes import raise_file_limit, resident
 from evproto.aio.ocpp import (
     ChargePoint,
     ChargingStation,

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
-import json
-import os
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import uvloop
 
+from benchmarks import processes
+from benchmarks.processes import ServerProcess, answer_questions
 from evproto import ykc
 from evproto.ykc import enums
 from evproto.ykc.messages import HeartbeatRequest, LoginRequest
 
 Which = Literal["evproto", "echo"]
 
-ROOT = Path(__file__).resolve().parent.parent
 CODEC = ykc.Codec("1.6")
 
 
@@ -49,55 +42,9 @@ def heartbeat(number: int, sequence: int = 1) -> bytes:
     return CODEC.encode(message, sequence)
 
 
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, which: Which) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.ykc_servers", which],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = int(self._line())
-
-    def cpu(self) -> float:
-        """CPU seconds it has used."""
-        return float(self.ask()["cpu"])
-
-    def ask(self) -> dict[str, Any]:
-        """CPU seconds, resident bytes, connections."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("?\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line())
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the server has ended")
-        return line
-
-
-@contextlib.contextmanager
-def serving(which: Which) -> Iterator[Server]:
-    """A server, for as long as it takes."""
-    server = Server(which)
-    try:
-        yield server
-    finally:
-        server.close()
+def serving(which: Which) -> AbstractContextManager[ServerProcess]:
+    """A server in a process of its own, for as long as it takes; it also tells how many ``piles`` it has."""
+    return processes.serving("benchmarks.ykc_servers", which)
 
 
 class Echo(asyncio.Protocol):
@@ -151,7 +98,7 @@ class Beater(asyncio.Protocol):
 class Load:
     """Connections that beat, against one server."""
 
-    def __init__(self, server: Server, which: Which, connections: int) -> None:
+    def __init__(self, server: ServerProcess, which: Which, connections: int) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._beaters = self._runner.run(self._connect(server.port, which, connections))
 
@@ -186,12 +133,6 @@ class Load:
         await asyncio.gather(*(beater.done for beater in self._beaters))
 
 
-def resident() -> int:
-    """Resident bytes of this process."""
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
 async def _serve(which: Which) -> None:
     # As docs/ykc-server.md has it: a full collection over all connections takes 0.1 s.
     gc.set_threshold(10_000, 20, 1_000)
@@ -206,18 +147,11 @@ async def _serve(which: Which) -> None:
         piles = PileServer(limits=Limits(frame_rate=1e6, max_connections=20000, max_per_address=None))
         port = await piles.start("127.0.0.1", 0)
         count = lambda: len(piles.piles)  # noqa: E731
-    print(port, flush=True)
-    ended = asyncio.Event()
 
-    def asked() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            ended.set()
-            return
-        print(json.dumps({"cpu": time.process_time(), "resident": resident(), "piles": count()}), flush=True)
+    async def ask(what: str) -> dict[str, Any]:
+        return {"piles": count()}
 
-    loop.add_reader(0, asked)
-    await ended.wait()
+    await answer_questions(port, ask)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from evproto.gateway.adapter import ChargerOfflineError, InvalidCommandError, UnknownChargerError
 from evproto.gateway.ocpp.commands import verdict
-from gateway.live import WAIT, serving
+from gateway.live import WAIT, Backend, serving
 from gateway.ocpp_live import (
     BOOTS,
     MOMENT,
@@ -288,5 +288,35 @@ def test_a_time_is_sent_as_the_protocol_spells_it(tmp_path: Path) -> None:
             task = tell(adapter, "UpdateFirmware", body)
             assert (await cp.answer({}))[1] == {"location": "ftp://host/fw", "retrieveDate": MOMENT}
             assert (await ended(task)).state == "accepted"
+
+    asyncio.run(work())
+
+
+def test_an_answer_that_comes_late_is_an_event(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with Backend() as backend:
+            settings = {"forward__to": "http", "forward__servers": [backend.url]}
+            async with connected(tmp_path, "ocpp1.6", **settings) as (adapter, cp):
+                assert (await ended(tell(adapter, "ClearCache", {}, timeout=0.05))).state == "timeout"
+                frame = await cp.read()
+                await cp.text(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+                (late,) = await backend.until(lambda path, body: body["name"] == "ClearCacheResponse")
+                assert (late["kind"], late["sequence"], late["fields"]) == (
+                    "message",
+                    frame[1],
+                    {"status": "Accepted"},
+                )
+                # An answer to nothing says nothing.
+                await cp.text('[3,"who",{"status":"Accepted"}]')
+                task = tell(adapter, "ClearCache", {})
+                frame = await cp.read()
+                await cp.text(f'[4,"{frame[1]}","InternalError","no",{{}}]')
+                assert (await ended(task)).state == "rejected"
+                (error,) = await backend.until(lambda path, body: body["name"] == "ClearCacheError")
+                assert error["fields"] == {
+                    "errorCode": "InternalError",
+                    "errorDescription": "no",
+                    "errorDetails": {},
+                }
 
     asyncio.run(work())

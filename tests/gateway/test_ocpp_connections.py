@@ -293,6 +293,15 @@ def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"'Hartbeat'; did you mean 'Heartbeat'"):
             async with serving(tmp_path, **ALL, forward__leave_out=["Hartbeat"]):
                 pass
+        with pytest.raises(ConfigError, match=r"ocpp\.ask.*'DataTransfr'; did you mean 'DataTransfer'"):
+            async with serving(
+                tmp_path,
+                ykc__enabled=False,
+                ocpp__enabled=True,
+                ocpp__hook="http://127.0.0.1:9",
+                ocpp__ask=["DataTransfr"],
+            ):
+                pass
 
     asyncio.run(work())
 

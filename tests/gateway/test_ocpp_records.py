@@ -15,7 +15,7 @@ from evproto.gateway.ocpp.known import KnownChargers
 from evproto.gateway.ocpp.records import record_digest, record_key, transaction_number
 from evproto.gateway.outbox import OutboxError
 from gateway.live import WAIT, Backend, serving
-from gateway.ocpp_live import BOOTS, RawCharger, charger, start, stop, transaction_event
+from gateway.ocpp_live import BOOTS, MOMENT, RawCharger, charger, start, stop, transaction_event
 
 ALL = {"ykc__enabled": False, "ocpp__enabled": True}
 EVENT = transaction_event("Ended", 7, "TX-9")
@@ -294,5 +294,55 @@ def test_boots_are_no_records(tmp_path: Path) -> None:
             await cp.result("BootNotification", BOOTS["ocpp1.6"])
             # Nobody gets events: only what is billed by is kept.
             assert stored(tmp_path) == []
+
+    asyncio.run(work())
+
+
+def test_what_should_be_billed_by_and_is_refused_is_kept_once(tmp_path: Path) -> None:
+    """A charger gives a StopTransaction up after some attempts: then this is all there is."""
+    broken = {"transactionId": 5, "meterStop": "six thousand", "timestamp": MOMENT}
+
+    async def work() -> None:
+        async with serving(tmp_path, **ALL) as running, charger(running) as cp:
+            for _ in range(3):
+                frame = await cp.ask("StopTransaction", broken)
+                assert frame[0] == 4
+                assert frame[2] == "TypeConstraintViolation"
+            # Whatever else is refused is no record.
+            assert (await cp.ask("BootNotification", {}))[0] == 4
+            # What comes after it is stored after it.
+            assert await cp.result("StopTransaction", stop(6)) == {}
+            refused, taken = stored(tmp_path)
+            assert (refused["kind"], refused["name"], refused["fields"]) == (
+                "record",
+                "StopTransaction",
+                None,
+            )
+            assert json.loads(refused["raw"])[3] == broken
+            assert refused["findings"][0]["path"] == "meterStop"
+            assert taken["fields"] == stop(6)
+
+    asyncio.run(work())
+
+
+def test_a_transaction_that_began_elsewhere_is_known_by_its_meter_values(tmp_path: Path) -> None:
+    values = [{"timestamp": MOMENT, "sampledValue": [{"value": "5"}]}]
+
+    async def work() -> None:
+        async with serving(tmp_path, **ALL) as running, charger(running) as cp:
+            (adapter,) = (one for one in running.server.adapters if one.protocol == "ocpp1.6")
+            await cp.result("MeterValues", {"connectorId": 1, "transactionId": 77, "meterValue": values})
+            shown = adapter.charger("CP1")
+            assert shown is not None
+            assert shown["transactions"] == [
+                {"id": "77", "connector": "1", "started": None, "charging_state": ""}
+            ]
+            assert adapter.translate("CP1", "stop", {"connector": "1"})[1] == {"transactionId": 77}
+            await cp.result("StopTransaction", stop(77))
+            # Meter values that come late do not open it again.
+            await cp.result("MeterValues", {"connectorId": 1, "transactionId": 77, "meterValue": values})
+            shown = adapter.charger("CP1")
+            assert shown is not None
+            assert shown["transactions"] == []
 
     asyncio.run(work())

@@ -85,11 +85,12 @@ class Transaction:
 
     __slots__ = ("charging_state", "first_register", "id", "key", "outlet", "started")
 
-    def __init__(self, id: str, outlet: OutletKey | None, started: dt.datetime) -> None:
+    def __init__(self, id: str, outlet: OutletKey | None, started: dt.datetime | None) -> None:
         self.id = id
         self.outlet = outlet
         """Where; None: it has not said."""
         self.started = started
+        """None: its beginning was not heard."""
         self.key = ""
         """What makes its start this start (1.6)."""
         self.charging_state = ""
@@ -194,7 +195,7 @@ class KnownCharger:
             found = self.outlets[key] = OutletState()
         return found
 
-    def begin(self, id: str, outlet: OutletKey | None, started: dt.datetime) -> Transaction:
+    def begin(self, id: str, outlet: OutletKey | None, started: dt.datetime | None = None) -> Transaction:
         """A transaction is going on; the one that is known, if it is."""
         found = self.transactions.get(id)
         if found is None:
@@ -202,10 +203,12 @@ class KnownCharger:
             while len(self.transactions) > _OPEN:
                 _, oldest = self.transactions.popitem(last=False)
                 self._leave(oldest)
-        elif outlet is not None:
-            if found.outlet != outlet:
+        else:
+            if started is not None:
+                found.started = started
+            if outlet is not None and found.outlet != outlet:
                 self._leave(found)
-            found.outlet = outlet
+                found.outlet = outlet
         if found.outlet is not None:
             state = self.outlet(found.outlet)
             if state is not None and state.transaction is not found:

@@ -141,7 +141,11 @@ def _status(known: KnownCharger, read: _Status, now: float, number: str) -> None
 def _values(known: KnownCharger, read: _Values, now: float, number: str) -> None:
     transaction = None
     if read.transaction_id is not None:
-        transaction = known.transactions.get(str(read.transaction_id))
+        id = str(read.transaction_id)
+        transaction = known.transactions.get(id)
+        if transaction is None and read.connector_id and read.transaction_id > 0 and id not in known.closed:
+            # It began while this server was not there.
+            transaction = known.begin(id, (read.connector_id,))
     key: OutletKey | None
     if read.evse_id is not None:
         key = _connector_of(known, read.evse_id)
@@ -200,10 +204,11 @@ def _transaction_event(known: KnownCharger, read: _TransactionEvent, now: float,
     if read.event_type == "Ended" and id not in known.transactions:
         known.end(id)
         return
-    transaction = known.begin(id, key, _moment(read.timestamp, now))
+    begins = read.event_type == "Started"
+    transaction = known.begin(id, key, _moment(read.timestamp, now) if begins else None)
     if read.transaction_info.charging_state:
         transaction.charging_state = read.transaction_info.charging_state[:_LONGEST]
-    if transaction.first_register is None and read.event_type == "Started":
+    if transaction.first_register is None and begins:
         # Where the beginning was missed, nobody knows how much was charged.
         transaction.first_register = found.first_register
     state = None if transaction.outlet is None else known.outlet(transaction.outlet)

@@ -24,13 +24,14 @@ from evproto.gateway.ocpp.frames import (
     fields_of,
     findings_of,
     moment,
+    payload_of,
     shown_payload,
 )
 from evproto.gateway.ocpp.readings import LEARNED, learn
 from evproto.gateway.ocpp.records import record_digest, record_key, start_key, transaction_number
 from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
 from evproto.gateway.sections import OcppConfig
-from evproto.ocppj import Call, CallResult, MessageError, Send
+from evproto.ocppj import Call, CallError, CallResult, MessageError, Send
 from evproto.ocppj.dialect import CALL
 
 __all__ = ["Serving"]
@@ -314,32 +315,26 @@ class Serving:
     ) -> None:
         """A command has ended; what the charger answered is forwarded."""
         conversation: Conversation = station.context
-        if not self._forwarding:
-            return
-        raw = conversation.last_received
-        findings: tuple[EventFinding, ...] = ()
-        kind: Kind = "message"
-        name = answer_name(call.action)
-        fields: dict[str, Any] | None = None
         if isinstance(result, CallResult):
-            fields = fields_of(result, raw, station.codec)
-            findings = findings_of(result.warnings)
+            self._post_answer(conversation, result)
         elif isinstance(result, CallRefusedError):
-            name = f"{call.action}Error"
-            fields = {
-                "errorCode": result.error_code,
-                "errorDescription": result.error_description,
-                "errorDetails": result.error_details,
-            }
-        elif isinstance(result, InvalidAnswerError):
-            kind = "error"
+            self._post_answer(
+                conversation,
+                CallError(
+                    unique_id=call.unique_id,
+                    action=call.action,
+                    error_code=result.error_code,
+                    error_description=result.error_description,
+                    error_details=result.error_details,
+                ),
+            )
+        elif isinstance(result, InvalidAnswerError) and self._forwarding:
             cause = result.__cause__
-            if isinstance(cause, MessageError):
-                findings = findings_of(cause.deviations)
-        else:
-            return
-        if name not in self._left_out:
-            self._post_frame(conversation, kind, name, call.unique_id, fields, raw, findings)
+            findings = findings_of(cause.deviations) if isinstance(cause, MessageError) else ()
+            name = answer_name(call.action)
+            self._post_frame(
+                conversation, "error", name, call.unique_id, None, conversation.last_received, findings
+            )
 
     def on_trouble(self, trouble: Trouble[Station]) -> None:
         """Something came that is of no use."""
@@ -348,20 +343,49 @@ class Serving:
         known = conversation.known
         if isinstance(error, MessageError):
             self._metrics.bad_frames.labels(type(error).__name__).inc()
-            if self._forwarding:
-                self._post_frame(
-                    conversation,
-                    "error",
-                    error.action[:_NAME],
-                    None if error.unique_id == "-1" else error.unique_id[:_NAME],
-                    None,
-                    error.data or conversation.last_received,
-                    findings_of(error.deviations),
-                )
+            self._post_refused(conversation, error)
+        elif isinstance(trouble.envelope, CallResult | CallError) and trouble.envelope.action:
+            # Too late for who has asked; it says something all the same.
+            self._post_answer(conversation, trouble.envelope)
         if self._may_complain:
             # What it says of the frame may quote it.
             logger.warning(
                 "something of no use came: %s", type(error).__name__, extra=data(charger=known.charger)
+            )
+
+    def _post_refused(self, conversation: Conversation, error: MessageError) -> None:
+        """A frame that was answered with an error.
+
+        What should be billed by is kept as a record, once: a charger gives it up after some attempts.
+        """
+        raw = error.data or conversation.last_received
+        sequence = None if error.unique_id == "-1" else error.unique_id[:_NAME]
+        findings = findings_of(error.deviations)
+        if error.message_type == CALL and error.action in RECORDS and payload_of(raw):
+            digest = record_digest(payload_of(raw))
+            key = f"refused|{error.action}|{digest}"
+            self._post_frame(
+                conversation, "record", error.action, sequence, None, raw, findings, key=key, digest=digest
+            )
+        elif self._forwarding:
+            self._post_frame(conversation, "error", error.action[:_NAME], sequence, None, raw, findings)
+
+    def _post_answer(self, conversation: Conversation, answer: CallResult[Any] | CallError) -> None:
+        """What a charger answered to a command."""
+        raw = conversation.last_received
+        if isinstance(answer, CallResult):
+            name = answer_name(answer.action)
+            fields = fields_of(answer, raw, conversation.station.codec)
+        else:
+            name = f"{answer.action}Error"
+            fields = {
+                "errorCode": answer.error_code,
+                "errorDescription": answer.error_description,
+                "errorDetails": answer.error_details,
+            }
+        if self._forwarding and name not in self._left_out:
+            self._post_frame(
+                conversation, "message", name, answer.unique_id, fields, raw, findings_of(answer.warnings)
             )
 
     def _post_frame(
@@ -373,6 +397,9 @@ class Serving:
         fields: dict[str, Any] | None,
         raw: bytes,
         findings: tuple[EventFinding, ...],
+        *,
+        key: str | None = None,
+        digest: str | None = None,
     ) -> None:
         now = self._clock()
         text = _text(raw)
@@ -388,6 +415,8 @@ class Serving:
                 fields=fields,
                 raw=text[:_RAW] if kind == "error" else text,
                 findings=findings,
+                key=key,
+                digest=digest,
             )
         )
 

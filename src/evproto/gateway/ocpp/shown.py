@@ -54,7 +54,9 @@ class OcppTransactionState(msgspec.Struct, kw_only=True):
 
     id: Annotated[str, Meta(description="as the protocol numbers it")]
     connector: Annotated[str | None, Meta(description="where; null: the charger has not said")] = None
-    started: Annotated[dt.datetime, Meta(description="when it began")]
+    started: Annotated[
+        dt.datetime | None, Meta(description="when it began; null: the server was not there")
+    ] = None
     charging_state: Annotated[str, Meta(description="in OCPP 2.x, as in SuspendedEV")] = ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import ssl
 import time
@@ -48,6 +49,7 @@ from evproto.ocpp.stations import BOOT_2
 from evproto.ocppj import Codec, Dialect
 from evproto.ocppj.boot import BootGate, BootState
 from evproto.ocppj.dialect import CALL, SEND
+from evproto.payloads import Sender
 
 __all__ = ["OcppSide"]
 
@@ -88,6 +90,7 @@ class OcppSide:
             ConfigError: the certificate cannot be used, or a message that is left out does not exist.
         """
         check_left_out(config.forward.leave_out)
+        _check_asked(config)
         self._config = config.websocket
         self._outbox = outbox
         self._metrics = metrics
@@ -372,6 +375,30 @@ def _adapters(config: Config, chargers: KnownChargers, clock: Callable[[], float
             clock=clock,
         )
     return found
+
+
+def _check_asked(config: Config) -> None:
+    """See that ``ocpp.ask`` names requests of chargers; where unknown ones come in, all names may be.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if config.ntxcp.enabled or config.ocpp.validation == "off":
+        return
+    known = {
+        name
+        for version in config.ocpp.versions
+        for name, action in _DIALECTS[version].actions.items()
+        if Sender.STATION in action.sent_by and action.response is not None
+    }
+    problems = []
+    for name in config.ocpp.ask:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.append(f"ocpp.ask: chargers have no request {name!r}{hint}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _tls(config: Config) -> ServerTLS | None:

@@ -326,7 +326,7 @@ def test_attempts_are_counted_over_a_restart(tmp_path: Path) -> None:
             async with ChargePoint(url(server), "CS1", store=file, settings=slow) as station:
                 await station.deliver(stop(1))
                 await until(lambda: len(got) == 1)
-                await until(lambda: next(iter(station._queues.values())).deadline is not None)
+                await until(lambda: next(iter(station._deliveries._queues.values())).deadline is not None)
             async with ChargePoint(url(server), "CS1", store=file, settings=QUICK) as station:
                 await until(lambda: station.undelivered == 0)
 

@@ -14,39 +14,32 @@ import contextlib
 import logging
 import random
 import ssl as ssl_module
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from evproto.aio.ocpp.delivery import Deliveries, Delivery
 from evproto.aio.ocpp.endpoint import Endpoint
 from evproto.aio.ocpp.link import Ending, HandshakeError, Link, Receiver, TurnAway
 from evproto.aio.ocpp.offline import MemoryStore, SqliteStore, Store
-from evproto.aio.ocpp.peer import InvalidAnswerError
 from evproto.aio.ocpp.settings import StationSettings
 from evproto.aio.ocpp.upstream import Upstream
 from evproto.aio.ocpp.websockets_client import check_uri, connect
 from evproto.errors import (
     CallEndedError,
-    CallRefusedError,
-    CallTimeoutError,
-    ConnectionLostError,
-    EncodeError,
-    EvprotoError,
-    QueueFullError,
     SessionClosedError,
     SessionError,
 )
 from evproto.ntxcp import v10
 from evproto.ocpp import v16, v21, v201
 from evproto.ocpp.stations import BOOT_1_6, BOOT_2, retention_1_6, retention_2
-from evproto.ocppj import Call, CallError, CallResult, Codec, MessageError
+from evproto.ocppj import Codec
 from evproto.ocppj.backoff import Backoff
 from evproto.ocppj.boot import BootGate, BootRules, BootState
-from evproto.ocppj.events import ConnectionLost, InvalidAnswer, Outcome, TimedOut
-from evproto.ocppj.offline import Retention, TransactionQueue
+from evproto.ocppj.offline import Retention
 from evproto.payloads import Notification, Request, Response, Sender
 
 __all__ = ["ChargePoint", "ChargingStation", "Delivery", "Gateway"]
@@ -63,28 +56,6 @@ _RULES: dict[str, tuple[BootRules, Callable[[Any], Retention]]] = {
     v21.dialect.name: (BOOT_2, retention_2),
     v10.dialect.name: (BOOT_1_6, lambda request: Retention.DROP),
 }
-
-
-class Delivery(Generic[R]):
-    """A message that is kept until it has arrived. Await it for the response.
-
-    What it raises: CallRefusedError, CallTimeoutError if all attempts failed;
-    SessionClosedError if the station was closed first (it stays kept, if
-    there is a file).
-    """
-
-    def __init__(self, key: int, request: Request[R], future: asyncio.Future[R]) -> None:
-        self.key = key
-        self.request = request
-        self._future = future
-
-    @property
-    def done(self) -> bool:
-        """Whether it has arrived, or was given up."""
-        return self._future.done()
-
-    def __await__(self) -> Generator[Any, None, R]:
-        return asyncio.shield(self._future).__await__()
 
 
 class ChargingStation(Endpoint[Upstream]):
@@ -151,11 +122,7 @@ class ChargingStation(Endpoint[Upstream]):
         self._random = random
         self._connector = connector
         self._gates: dict[str, BootGate] = {}
-        self._queues: dict[str, TransactionQueue] = {}
-        self._kept: dict[int, tuple[str, bytes]] = {}
-        self._deliveries: dict[int, Delivery[Any]] = {}
-        self._delivered: list[Callable[[Any, Any], Any]] = []
-        self._amend: Callable[[Any], Any] | None = None
+        self._deliveries = Deliveries(self)
         self._runner: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._news: asyncio.Event = asyncio.Event()
@@ -172,10 +139,7 @@ class ChargingStation(Endpoint[Upstream]):
         if self._runner is not None or self._closed:
             raise SessionError("the station was started already")
         self._loop = asyncio.get_running_loop()
-        stored = await self.store.open()
-        for version in {kept.version for kept in stored}:
-            self._queue(version).restore(kept.queued for kept in stored if kept.version == version)
-        self._kept.update((kept.key, (kept.version, kept.frame)) for kept in stored)
+        await self._deliveries.restore()
         self._runner = self._loop.create_task(self._run())
 
     async def close(self, grace: float = 10.0) -> None:
@@ -190,10 +154,7 @@ class ChargingStation(Endpoint[Upstream]):
             self.upstream.close(1000, "the station is going away")
             await link.wait_closed()
         await self.settle(grace)
-        for delivery in self._deliveries.values():
-            if not delivery.done:
-                delivery._future.set_exception(SessionClosedError("the station was closed before it arrived"))
-                delivery._future.exception()
+        self._deliveries.abandon()
         await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -249,25 +210,13 @@ class ChargingStation(Endpoint[Upstream]):
             StoreError: it could not be kept.
             SessionClosedError: the station was closed.
         """
-        self._check_not_closed()
+        self.check_not_closed()
         codec = self._codec_of(request)
         version = codec.dialect.name
         retention = retention or _RULES.get(version, _RULES["ntxcp1.0"])[1](request)
         if retention is Retention.DROP:
             raise ValueError(f"{request.action_name} is not kept by {version}; call() sends it")
-        frame = codec.encode(Call(unique_id="0", payload=request))
-        key = await self.store.put(version, frame, retention)
-        self._check_not_closed()
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        delivery = Delivery(key, request, future)
-        self._kept[key] = version, frame
-        self._deliveries[key] = delivery
-        dropped = self._queue(version).put(key, retention)
-        for gone in dropped:
-            self._forget(gone, None, SessionError("too much is kept; this was thinned out"))
-        await self.store.drop(*dropped)
-        self.wake()
-        return delivery
+        return await self._deliveries.put(codec, request, retention)
 
     def on_delivered(self, told: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Decorator: called with each message that was kept and what became of it.
@@ -275,7 +224,7 @@ class ChargingStation(Endpoint[Upstream]):
         That is its response, or the exception if it was given up. After a
         restart this is the only one who learns of it.
         """
-        self._delivered.append(told)
+        self._deliveries.told.append(told)
         return told
 
     def amend(self, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -284,13 +233,19 @@ class ChargingStation(Endpoint[Upstream]):
         A StopTransaction of 1.6 that was kept before the server had given the
         transaction its id gets the id here.
         """
-        self._amend = change
+        self._deliveries.amend = change
         return change
 
     @property
     def undelivered(self) -> int:
         """Messages that are kept."""
-        return len(self._kept)
+        return len(self._deliveries)
+
+    def _codec_of(self, request: Request[Any]) -> Codec:
+        for codec in self.codecs.values():
+            if codec.dialect.action_of(request) is not None:
+                return codec
+        raise ValueError(f"{type(request).__name__} is of none of {', '.join(self.codecs)}")
 
     # Connecting
 
@@ -307,7 +262,8 @@ class ChargingStation(Endpoint[Upstream]):
         assert self.upstream is not None
         return self.upstream
 
-    def _check_not_closed(self) -> None:
+    def check_not_closed(self) -> None:
+        """For what belongs to it: raises SessionClosedError if it was closed."""
         if self._closed:
             raise SessionClosedError("the station was closed")
 
@@ -393,7 +349,7 @@ class ChargingStation(Endpoint[Upstream]):
         """Everything this station does by itself, as long as the connection stands."""
         tasks = [
             asyncio.create_task(self._announce(upstream)),
-            asyncio.create_task(self._send_kept(upstream)),
+            asyncio.create_task(self._deliveries.send(upstream)),
             asyncio.create_task(self._keep_alive(upstream)),
         ]
         try:
@@ -410,8 +366,8 @@ class ChargingStation(Endpoint[Upstream]):
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _sleep_until(self, upstream: Upstream, deadline: float | None) -> bool:
-        """Wait for a time or a change; False once the connection has ended."""
+    async def sleep_until(self, upstream: Upstream, deadline: float | None) -> bool:
+        """For what belongs to it: wait for a time or a change; False once the connection has ended."""
         if not upstream.connected:
             return False
         changed = self._changed
@@ -443,7 +399,7 @@ class ChargingStation(Endpoint[Upstream]):
                 if deadline <= now:
                     await self._beat(upstream)
                     continue
-            await self._sleep_until(upstream, deadline)
+            await self.sleep_until(upstream, deadline)
 
     async def _boot_once(self, upstream: Upstream, gate: BootGate) -> None:
         request = self._boot_request(upstream.version)
@@ -490,127 +446,15 @@ class ChargingStation(Endpoint[Upstream]):
         while upstream.connected:
             due = upstream.last_heard + interval
             if due > clock():
-                await self._sleep_until(upstream, due)
+                await self.sleep_until(upstream, due)
                 continue
             before = upstream.last_heard
             upstream.link.ping()
             limit = clock() + self.settings.ping_timeout
             while upstream.connected and upstream.last_heard == before and clock() < limit:
-                await self._sleep_until(upstream, min(limit, clock() + self.settings.ping_timeout / 10))
+                await self.sleep_until(upstream, min(limit, clock() + self.settings.ping_timeout / 10))
             if upstream.connected and upstream.last_heard == before:
                 upstream.link.abort(f"nothing was heard for {clock() - before:.0f} s")
-
-    # What must arrive
-
-    def _queue(self, version: str) -> TransactionQueue:
-        queue = self._queues.get(version)
-        if queue is None:
-            settings = self.settings
-            queue = TransactionQueue(settings.attempts, settings.attempt_interval, settings.capacity)
-            self._queues[version] = queue
-        return queue
-
-    def _codec_of(self, request: Request[Any]) -> Codec:
-        for codec in self.codecs.values():
-            if codec.dialect.action_of(request) is not None:
-                return codec
-        raise ValueError(f"{type(request).__name__} is of none of {', '.join(self.codecs)}")
-
-    async def _send_kept(self, upstream: Upstream) -> None:
-        """Delivers what is kept, one message after the other."""
-        queue, clock = self._queue(upstream.version), asyncio.get_running_loop().time
-        while upstream.connected:
-            gate = upstream.gate
-            if gate is not None and gate.state is not BootState.ACCEPTED:
-                await self._sleep_until(upstream, None)
-                continue
-            key = queue.next(clock())
-            if key is None:
-                await self._sleep_until(upstream, queue.deadline)
-                continue
-            outcome: Outcome = ConnectionLost("stopped", False)
-            error: Exception | None = None
-            try:
-                outcome, error = await self._try(upstream, key)
-            finally:
-                message = queue.ended(outcome, clock())
-            if isinstance(error, QueueFullError):
-                # The calls of the application come first; one of them must end before this can go.
-                await self._sleep_until(upstream, clock() + 0.5)
-                continue
-            if message is not None:
-                if error is not None and not isinstance(outcome, ConnectionLost):
-                    logger.warning(
-                        "%s: attempt %d to deliver message %d failed: %s",
-                        self.identity,
-                        message.failures,
-                        key,
-                        error,
-                    )
-                    await self.store.failed(key, message.failures)
-                continue
-            await self.store.drop(key)
-            self._forget(key, outcome, error)
-
-    async def _try(self, upstream: Upstream, key: int) -> tuple[Outcome, Exception | None]:
-        _, frame = self._kept[key]
-        call: Call[Any]
-        try:
-            decoded = upstream.codec.decode(frame, mode="lenient")
-            payload = decoded.payload  # type: ignore[union-attr]
-            if self._amend is not None:
-                try:
-                    payload = self._amend(payload)
-                except Exception as unamendable:
-                    logger.exception("%s: the message %d cannot be amended", self.identity, key)
-                    return CallError(unique_id="", error_code="InternalError"), unamendable
-            call = Call(unique_id=upstream.new_id(), payload=payload)
-            return await upstream.exchange(call), None
-        except CallRefusedError as refused:
-            return CallError(unique_id="", error_code=refused.error_code), refused
-        except CallTimeoutError as late:
-            return TimedOut(), late
-        except InvalidAnswerError as wrong:
-            cause = wrong.__cause__
-            assert isinstance(cause, Exception)
-            return InvalidAnswer(cause), wrong
-        except (EncodeError, MessageError) as unsendable:
-            # It will never be any better; it counts as an attempt, so that it does not stop the others.
-            return CallError(unique_id="", error_code="FormatViolation"), unsendable
-        except (ConnectionLostError, SessionError) as lost:
-            return ConnectionLost(str(lost)), lost
-
-    def _forget(self, key: int, outcome: Outcome | None, error: Exception | None) -> None:
-        """A message has arrived or was given up: who waits for it is told."""
-        version, frame = self._kept.pop(key, ("", b""))
-        delivery = self._deliveries.pop(key, None)
-        result: Any = outcome.payload if isinstance(outcome, CallResult) else error
-        if delivery is not None and not delivery.done:
-            if isinstance(outcome, CallResult):
-                delivery._future.set_result(outcome.payload)
-            elif error is not None:
-                delivery._future.set_exception(error)
-                delivery._future.exception()
-        if not isinstance(outcome, CallResult):
-            logger.error("%s: message %d was given up: %s", self.identity, key, error)
-        if self._delivered:
-            try:
-                request: Any = self.codecs[version].decode(frame, mode="lenient").payload  # type: ignore[union-attr]
-            except (EvprotoError, LookupError):
-                request = None
-            for told in self._delivered:
-                self._tell_about(told, request, result)
-
-    def _tell_about(self, told: Callable[[Any, Any], Any], request: Any, result: Any) -> None:
-        async def tell() -> None:
-            try:
-                done = told(request, result)
-                if asyncio.iscoroutine(done):
-                    await done
-            except Exception:
-                logger.exception("a listener of %s failed", self.identity)
-
-        self.spawn(tell())
 
 
 class ChargePoint(ChargingStation):

@@ -22,6 +22,7 @@ from cli.shell import run as run_command
 from reference.bodies import wrap
 from ykc.vectors import VECTORS
 
+from evproto.capture.spoken import Spoken, read_spoken
 from evproto.gateway.app import StartError
 from evproto.gateway.capture import Capture
 from evproto.gateway.capture_file import CaptureFile
@@ -495,3 +496,51 @@ def test_a_redacted_capture_of_stations(tmp_path: Path) -> None:
     assert " charger->server redacted [2," in text
     # What has nothing to hide is as it was.
     assert ' server->charger [3,"c1",' in text
+
+
+async def evproto(*arguments: object) -> str:
+    """The output of a command that ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "evproto", *map(str, arguments)), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(WAIT):
+        out = (await process.communicate())[0].decode()
+    assert process.returncode == 0, out
+    return out
+
+
+def frames_by_charger(path: Path) -> dict[tuple[str, bool], list[bytes]]:
+    found: dict[tuple[str, bool], list[bytes]] = {}
+    for line in lines_of(path):
+        spoken = read_spoken(line)
+        assert isinstance(spoken, Spoken)
+        found.setdefault((spoken.charger, spoken.from_charger), []).append(spoken.data)
+    return found
+
+
+def test_simulated_stations_write_down_the_same_and_it_can_be_played(tmp_path: Path) -> None:
+    server_side, stations_side = tmp_path / "server.log", tmp_path / "stations.log"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+
+    async def scenario() -> None:
+        async with serving(tmp_path / "first", capture__file=str(server_side), **ALL) as running:
+            await evproto(
+                *("simulate", "ocpp", "--url", f"ws://127.0.0.1:{running.server.ports['ws']}/ocpp"),
+                *("--stations", 2, "--version", "1.6", "--version", "2.0.1", "--speed-up", 600),
+                *("--duration", 2, "--finish", 20, "--record", stations_side),
+            )
+        theirs, ours = frames_by_charger(stations_side), frames_by_charger(server_side)
+        assert set(theirs) == set(ours)
+        for key, frames in theirs.items():
+            # One may be on its way when the connection ends.
+            assert abs(len(frames) - len(ours[key])) <= 1
+            common = min(len(frames), len(ours[key]))
+            assert common > 5
+            assert frames[:common] == ours[key][:common]
+        async with serving(tmp_path / "second", **ALL) as running:
+            url = f"ws://127.0.0.1:{running.server.ports['ws']}/ocpp"
+            out = await evproto("replay", stations_side, "--ocpp", url, "--fast", "--compare")
+            assert out.splitlines()[-1].endswith(" 0 missing, 0 different")
+
+    asyncio.run(scenario())

@@ -93,6 +93,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     try:
         from evproto.aio.replay import Replay
     except ImportError as error:
+        if (error.name or "").startswith("evproto"):
+            raise
         raise UsageError(
             f"replaying needs more packages ({error.name}): pip install 'evproto[aio]'"
         ) from None

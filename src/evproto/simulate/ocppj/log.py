@@ -1,17 +1,18 @@
-"""A log of the frames of simulated chargers, a line each, as ``evproto decode`` reads it."""
+"""A capture of the frames of simulated chargers, as ``evproto decode`` and ``evproto replay`` read it."""
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
+from urllib.parse import quote
 
 from evproto.aio.ocpp import Watched
+from evproto.capture.spoken import spoken_line
 
 __all__ = ["FrameLog"]
 
 
 class FrameLog:
-    """``2026-11-20 10:00:01.204 SIM0000001 -> [2,"1","Heartbeat",{}]``; arrows point to the server."""
+    """A line for each frame; see :mod:`evproto.capture.spoken`."""
 
     def __init__(self, path: str | Path) -> None:
         """Open the file.
@@ -25,11 +26,10 @@ class FrameLog:
         """A frame came or went."""
         if self._file.closed:
             return
-        at = dt.datetime.fromtimestamp(watched.time, dt.UTC)
-        arrow = "->" if watched.direction == "out" else "<-"
-        frame = watched.data.replace(b"\r", b" ").replace(b"\n", b" ")
-        self._file.write(f"{at:%Y-%m-%d %H:%M:%S.%f}"[:-3].encode())
-        self._file.write(f" {watched.peer.id} {arrow} ".encode() + frame + b"\n")
+        peer = watched.peer
+        name = "~".join(quote(part, safe="") for part in peer.identity)
+        line = spoken_line(peer.version, name, watched.direction == "out", watched.data, watched.time)
+        self._file.write(f"{line}\n".encode())
 
     def close(self) -> None:
         """Close the file."""

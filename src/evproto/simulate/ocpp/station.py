@@ -69,6 +69,7 @@ class StationModel:
         self._job_count = 0
         self._numbers = 0
         self._told_station = False
+        self._is_limited = False
         self._next_turn = FOREVER
         self._next_clock_sample = FOREVER
         self._reset_when_idle: str | None = None
@@ -384,8 +385,9 @@ class StationModel:
 
     def apply_limits(self, now: int) -> None:
         """Have the sessions keep within the charging profiles, from now on."""
-        if not len(self.profiles) and self._next_turn == FOREVER:
+        if not len(self.profiles) and not self._is_limited:
             return
+        self._is_limited = len(self.profiles) > 0
         settings = self.settings
         at = self.clock.local(now)
         busy = [gun for gun in self.guns if gun.is_busy]
@@ -404,8 +406,6 @@ class StationModel:
             if turn is not None:
                 turns.append(turn - self.clock.offset)
         self._next_turn = min(turns)
-        if not len(self.profiles):
-            self._next_turn = FOREVER
 
     def charging_since(self, connector: Connector) -> int | None:
         """When its transaction began, on the clock."""
@@ -460,8 +460,7 @@ class StationModel:
 
     def _settle(self, now: int) -> None:
         """Tell what has become different."""
-        if len(self.profiles) or self._next_turn != FOREVER:
-            self.apply_limits(now)
+        self.apply_limits(now)
         for connector in self.guns:
             transaction = connector.transaction
             if transaction is not None and transaction.state != connector.state:

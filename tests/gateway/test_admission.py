@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -298,7 +299,9 @@ def test_many_knocks_at_a_changed_file_read_it_once(tmp_path: Path, caplog: pyte
         ("\n[charger.CP1]\n", "line 2: charger", "did you mean 'chargers'?"),
         ("[defaults]\nenabled = true\n", "line 1: defaults", "no such section"),
         ("chargers = 4\n", "line 1: chargers", "[chargers.ID]"),
-        ("[chargers.'']\n", 'line 1: chargers.""', "no id"),
+        ("[chargers.'']\n", 'line 1: chargers.""', "between 1 and 255"),
+        ("[chargers.'a/b']\n", 'line 1: chargers."a/b"', "%2F"),
+        ("[chargers.CP1]\nprotocol = 'ykc'\n", "line 1: chargers.CP1", "14 digits"),
         (
             "[chargers.abcdefabcdef01]\nprotocol='ykc'\n[chargers.ABCDEFABCDEF01]\n",
             "line 3: chargers.ABCDEFABCDEF01",
@@ -368,6 +371,18 @@ def test_an_empty_list_is_made_and_lets_nobody_in(tmp_path: Path, caplog: pytest
     asyncio.run(run())
     assert any("evproto serve chargers" in one.getMessage() for one in caplog.records)
     assert (tmp_path / "data" / FILE).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_list_that_root_makes_belongs_to_whose_directory_it_is(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4712)
+    table = ChargerTable.open(tmp_path / FILE)
+    table.put("CP1", Entry())
+    made = sorted(tmp_path.glob(f"{FILE}*"))
+    assert len(made) == 3
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(4711, 4712)}
+    assert {path.stat().st_mode & 0o077 for path in made} == {0}
+    table.close()
 
 
 def test_a_list_that_is_none_is_said_at_the_start(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ __all__ = [
     "entry_keys",
     "of_text",
     "read_entry",
+    "read_name",
+    "shows_certificate",
+    "unknown_key",
 ]
 
 VERSIONS: Final[Mapping[Spoken, tuple[str, ...]]] = {
@@ -70,6 +73,8 @@ class EntryError(EvprotoError):
         super().__init__("; ".join(f"{key}: {text}" if key else text for key, text in self.problems))
 
 
+_LONGEST: Final = 255
+"""Characters of a name."""
 _TYPES: Final = {
     field.encode_name: get_type_hints(Entry, include_extras=True)[field.name]
     for field in msgspec.structs.fields(Entry)
@@ -114,6 +119,25 @@ def read_entry(values: Any) -> Entry:
     if problems:
         raise EntryError(problems)
     return entry
+
+
+def read_name(charger: str, entry: Entry) -> str:
+    """The name of a charger as it is kept: see :attr:`evproto.gateway.admission.Knock.charger`.
+
+    Raises:
+        EntryError: no charger can have this name.
+    """
+    if entry.protocol == "ykc":
+        if not re.fullmatch("[0-9A-Fa-f]{14}", charger):
+            raise EntryError([("", f"{charger!r} is no pile number; it has 14 digits")])
+        # The digits of piles are written with capitals.
+        return charger.upper()
+    if not charger or len(charger) > _LONGEST:
+        raise EntryError([("", f"a name has between 1 and {_LONGEST} characters")])
+    if re.search(r"[/\x00-\x1f\x7f-\x9f]|%(?![0-9A-F]{2})", charger):
+        text = "in a name / and % are written %2F and %25; so are control characters, and ~ in an id"
+        raise EntryError([("", f"{charger!r}: {text}")])
+    return charger
 
 
 def unknown_key(key: str) -> str:

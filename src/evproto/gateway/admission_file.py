@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from evproto.errors import EvprotoError
 from evproto.gateway.admission import Admitted, Knock, Refused
-from evproto.gateway.admission_entries import Entry, EntryError, Judge, read_entry
+from evproto.gateway.admission_entries import Entry, EntryError, Judge, read_entry, read_name
 from evproto.gateway.logs import data
 
 __all__ = ["ChargerFile", "FileDoor", "FileError", "read_file"]
@@ -101,14 +101,15 @@ def read_file(path: Path) -> ChargerFile:
     for charger, values in chargers.items():
         try:
             entry = read_entry(values)
+            name = read_name(charger, entry)
         except EntryError as error:
-            found += [(("chargers", charger, key) if key else ("chargers", charger), text)
-                      for key, text in error.problems]  # fmt: skip
+            found += [
+                (("chargers", charger, key) if key else ("chargers", charger), text)
+                for key, text in error.problems
+            ]
             continue
-        # The digits of piles are written with capitals.
-        name = charger.upper() if entry.protocol == "ykc" else charger
-        if not charger or name in entries:
-            found.append((("chargers", charger), "this charger stands here already" if charger else "no id"))
+        if name in entries:
+            found.append((("chargers", charger), "this charger stands here already"))
         entries[name] = entry
     if found:
         raise FileError(_placed(path, text, found))

@@ -75,8 +75,16 @@ class ChargerTable:
         """
         db: sqlite3.Connection | None = None
         try:
-            # SQLite makes its other files with the permissions of this one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            # SQLite makes its other files with the owner and the permissions of this one.
+            with contextlib.suppress(FileExistsError):
+                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                try:
+                    if hasattr(os, "geteuid") and os.geteuid() == 0:
+                        # Made by an administrator, for the server whose directory it is.
+                        folder = path.parent.stat()
+                        os.fchown(file, folder.st_uid, folder.st_gid)
+                finally:
+                    os.close(file)
             db = sqlite3.connect(path, timeout=10.0, check_same_thread=False, isolation_level=None)
             db.execute("PRAGMA journal_mode = WAL")
             with db:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from evproto.cli.console import Console
 from evproto.cli.errors import UsageError
 from evproto.cli.seed_options import modernized
+from evproto.cli.serving_chargers import add_chargers, run_chargers
 
 SUMMARY: Final = "serve chargers: answer, store, forward, command"
 DESCRIPTION: Final = (
@@ -153,6 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="List all settings with their variables and defaults.",
     )
     listing.set_defaults(what="settings")
+    add_chargers(subparsers, base)
 
 
 def options_of(what: str) -> dict[str, str]:
@@ -199,6 +201,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return _token(console)
     if options.what == "settings":
         return _settings(console)
+    if options.what == "chargers":
+        return run_chargers(options, console)
     for notice in options.notices:
         console.note(notice)
     return _serve(options, console)

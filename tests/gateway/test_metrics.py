@@ -100,5 +100,6 @@ def test_piles_are_counted_with_the_others(tmp_path: Path) -> None:
             assert value(samples, "evproto_chargers_online", protocol="ykc") == 1
             assert value(samples, "evproto_connections", protocols="ykc") == 1
             assert value(samples, "evproto_command_seconds_count", protocol="ykc") == 1
+            assert (value(samples, "process_open_fds") or 0) > 5
 
     asyncio.run(run())

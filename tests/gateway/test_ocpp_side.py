@@ -189,3 +189,30 @@ def test_who_goes_is_offline_with_the_reason(tmp_path: Path) -> None:
                 assert adapter_of(running, "ocpp2.1").chargers() == ["CP1"]
 
     asyncio.run(work())
+
+
+def test_a_service_is_one_outlet_whether_its_id_is_a_number_or_text(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serving(tmp_path, **ALL) as running, charger(running, "GW1", "ntxcp1.0") as gateway:
+            await gateway.result("BootNotification", BOOTS["ntxcp1.0"])
+            await gateway.result(
+                "StatusNotification", {"serviceId": "3", "errorCode": "NoError", "status": "Available"}
+            )
+            await gateway.result(
+                "MeterValues",
+                {
+                    "serviceId": 3,
+                    "meterValue": [
+                        {
+                            "timestamp": MOMENT,
+                            "sampledValue": [
+                                {"value": "2500", "measurand": "Power.Active.Import", "unit": "W"}
+                            ],
+                        }
+                    ],
+                },
+            )
+            (outlet,) = adapter_of(running, "ntxcp1.0").glance("GW1").outlets
+            assert (outlet.name, outlet.state, outlet.power) == ("3", "Available", 2.5)
+
+    asyncio.run(work())

@@ -178,8 +178,9 @@ class Server:
             await self._cluster.start("{}:{}".format(*http.getsockname()))
         listening: dict[str, str] = {}
         try:
-            for side in self._sides:
-                listening |= await side.start()
+            # The last one reads schemas for seconds before it listens: a fleet finds all ports open, or none.
+            for side in reversed(self._sides):
+                listening = {**await side.start(), **listening}
         except ListenError as error:
             http.close()
             raise StartError(str(error)) from error

@@ -317,8 +317,9 @@ def _connector(outlet: Outlet, *, online: bool) -> Connector:
         state=connector_state(outlet, online=online),
         word=outlet.state,
         plugged=outlet.plugged,
-        power=outlet.power,
-        energy=outlet.energy,
+        # To the watt and the tenth of a watt-hour; what is behind that comes of reckoning in binary.
+        power=None if outlet.power is None else round(outlet.power, 3),
+        energy=None if outlet.energy is None else round(outlet.energy, 4),
         soc=outlet.soc,
         transaction=outlet.transaction,
         started=outlet.started,

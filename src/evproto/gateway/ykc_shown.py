@@ -151,6 +151,7 @@ def _outlet(view: PileView, known: KnownPile, gun: GunView) -> Outlet:
         current=report.output_current if charging else None,
         soc=report.soc if charging and report.soc else None,
         energy=report.energy if charging or report.energy else None,
+        transaction=report.transaction_no if charging else None,
         at=moment(at),
     )
 

@@ -241,7 +241,10 @@ def _connector_of(known: KnownCharger, evse: int, transaction: str = "") -> Outl
 
 
 def _short(name: int | str) -> int | str:
-    return name if isinstance(name, int) else name[:_LONGEST]
+    """The name of an outlet for a key; serviceId of ntxcp is a number here and a text there."""
+    if isinstance(name, int):
+        return name
+    return int(name) if name.isdecimal() and name.isascii() and len(name) < 10 else name[:_LONGEST]
 
 
 def _moment(text: str, now: float) -> dt.datetime:

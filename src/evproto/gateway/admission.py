@@ -36,7 +36,7 @@ class ChargerSettings(msgspec.Struct, frozen=True, kw_only=True):
     validation: Validation | None = None
     """What it may break; see ``ocpp.validation``."""
     dialect: str | None = None
-    """Name of the dialect that it speaks."""
+    """Of a pile: the name of the file in ``dialects``, in the data directory, without ``.yaml``."""
     version: str | None = None
     """The one version that it speaks: 1.5, 1.6, 1.7 of YKC; ocpp1.6, ocpp2.0.1, ocpp2.1; ntxcp1.0."""
 

@@ -166,6 +166,11 @@ def check_settings(settings: ChargerSettings, protocol: Spoken | None) -> Iterab
         close = difflib.get_close_matches(settings.version, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         yield "version", f"{settings.version!r} is not one of {', '.join(known)}{hint}"
+    if settings.dialect is not None and protocol != "ykc":
+        more = ": say protocol = ykc too" if protocol is None else ""
+        yield "dialect", f"this is for piles of YKC{more}"
+    if settings.dialect is not None and settings.version is not None:
+        yield "version", "a dialect has a version of its own"
     if protocol == "ykc" and settings.validation is not None:
         yield "validation", "this is for chargers of OCPP and ntxcp"
 

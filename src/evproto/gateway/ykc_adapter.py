@@ -30,7 +30,7 @@ from evproto.gateway.ykc_commands import PileCommands, subject
 from evproto.gateway.ykc_events import connection_event, message_event, name_of
 from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
-from evproto.gateway.ykc_setup import check_left_out, read_billing_model, ssl_context
+from evproto.gateway.ykc_setup import check_left_out, read_billing_model, read_dialects, ssl_context
 from evproto.gateway.ykc_shown import (
     Connection,
     FrameSighting,
@@ -88,7 +88,7 @@ class YkcAdapter:
             clock: seconds since 1970.
 
         Raises:
-            ConfigError: the billing model or the certificate cannot be used.
+            ConfigError: the billing model, the certificate or a dialect cannot be used.
         """
         self._config = config.ykc
         self._outbox = outbox
@@ -99,6 +99,9 @@ class YkcAdapter:
         self._clock = clock
         self._door = door
         self._at_door: set[ConnectedPile] = set()
+        self._dialects: Mapping[str, Codec] = {}
+        if door is not None:
+            self._dialects = read_dialects(config.outbox.data / "dialects", config.ykc.checksum)
         self._piles = KnownPiles(limit=2 * config.ykc.max_connections, frames_kept=config.http.frames_kept)
         self._codecs: dict[str, Codec] = {}
         self._taps: list[Tap] = []
@@ -216,9 +219,12 @@ class YkcAdapter:
         return found
 
     def _codec_for(self, login: messages.LoginRequest, version: str) -> Codec:
-        told = self._versions.get(login.pile_id)
+        told: str | None = self._versions.get(login.pile_id)
         if told is None and self._door is not None:
-            told = self._piles.meet(login.pile_id).settings.version
+            settings = self._piles.meet(login.pile_id).settings
+            if settings.dialect is not None:
+                return self._dialects[settings.dialect]
+            told = settings.version
         return self._codec(told or self._config.version or version)
 
     def _heartbeat_for(self, login: messages.LoginRequest) -> float | None:
@@ -273,7 +279,10 @@ class YkcAdapter:
             verdict = await door.ask(knock)
         finally:
             self._at_door.discard(pile)
-        if isinstance(verdict, Refused):
+        dialect = None if isinstance(verdict, Refused) else verdict.settings.dialect
+        if dialect is not None and dialect not in self._dialects and self._may_complain:
+            logger.error("pile %s may not log in: there is no dialect %s", event.login.pile_id, dialect)
+        if isinstance(verdict, Refused) or (dialect is not None and dialect not in self._dialects):
             self._metrics.logins.labels("refused").inc()
             known.offline_reason = "its login was refused"
             return False

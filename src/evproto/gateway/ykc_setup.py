@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-from evproto.errors import EncodeError, FieldError
+from evproto.errors import EncodeError, FieldError, SpecError
 from evproto.gateway.adapter import CommandType
 from evproto.gateway.config import ConfigError, HttpConfig, YkcConfig
 from evproto.gateway.left_out import check_left_out
@@ -16,10 +17,11 @@ from evproto.gateway.ykc_schema import command_schema, message_schema
 from evproto.wire.table import Layout
 from evproto.ykc import messages
 from evproto.ykc.codec import Codec
+from evproto.ykc.dialect import Dialect
 from evproto.ykc.plain import from_plain
 from evproto.ykc.tariff import Tariff
 
-__all__ = ["check_left_out", "command_type", "read_billing_model", "ssl_context"]
+__all__ = ["check_left_out", "command_type", "read_billing_model", "read_dialects", "ssl_context"]
 
 _NEWEST: Final = "1.7"
 
@@ -83,3 +85,23 @@ def read_billing_model(path: Path) -> Tariff:
         raise ConfigError([f"ykc.billing-model: {path} cannot be read: {error.strerror or error}"]) from None
     except (msgspec.MsgspecError, ValueError, EncodeError) as error:
         raise ConfigError([f"ykc.billing-model: {path}: {error}"]) from None
+
+
+def read_dialects(folder: Path, checksum: Literal["strict", "either"]) -> Mapping[str, Codec]:
+    """The codecs of the dialects in a directory, by the names of their files without ``.yaml``.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    found: dict[str, Codec] = {}
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            found[path.stem] = Codec(dialect=Dialect.load(path), checksum=checksum)
+        except SpecError as error:
+            problems += [str(problem) for problem in error.problems]
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror or error}")
+    if problems:
+        raise ConfigError(problems)
+    return found

@@ -293,6 +293,9 @@ def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"'Hartbeat'; did you mean 'Heartbeat'"):
             async with serving(tmp_path, **ALL, forward__leave_out=["Hartbeat"]):
                 pass
+        with pytest.raises(ConfigError, match=r"websocket\.routes: \{id\} is the last name"):
+            async with serving(tmp_path, **ALL, websocket__routes=["/{id}/of/{tenant}"]):
+                pass
         with pytest.raises(ConfigError, match=r"ocpp\.ask.*'DataTransfr'; did you mean 'DataTransfer'"):
             async with serving(
                 tmp_path,

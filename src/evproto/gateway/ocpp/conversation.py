@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from evproto.gateway.admission import ChargerSettings
@@ -60,8 +59,8 @@ class Conversation:
         self.settings = settings
         self.gate = gate
         self.last_received = b""
-        self._asked_here: OrderedDict[str, str] = OrderedDict()
-        self._asked_there: OrderedDict[str, str] = OrderedDict()
+        self._asked_here: dict[str, str] = {}
+        self._asked_there: dict[str, str] = {}
         self._ended: asyncio.Future[None] | None = None
 
     def hear(self, data: bytes, time: float, *, received: bool) -> Heard:
@@ -77,7 +76,7 @@ class Conversation:
                 asked = self._asked_there if received else self._asked_here
                 asked[unique_id] = action
                 if len(asked) > _ASKED:
-                    asked.popitem(last=False)
+                    del asked[next(iter(asked))]
         elif kind in (CALL_RESULT, CALL_ERROR):
             asked = self._asked_here if received else self._asked_there
             action = asked.pop(unique_id, "")

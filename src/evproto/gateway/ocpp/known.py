@@ -6,7 +6,7 @@ All of it is bounded, whatever a charger says.
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from evproto.gateway.admission import ChargerSettings
@@ -160,6 +160,7 @@ class KnownCharger:
         """What it spoke last, as in ``ocpp1.6``."""
         self.connection: Conversation | None = None
         self.settings = ChargerSettings()
+        """What was set for it when it connected last."""
         self.boot: dict[str, Any] | None = None
         """What it said of itself when it booted last, without what is to be hidden."""
         self.boot_status = ""
@@ -172,9 +173,9 @@ class KnownCharger:
         self.status = OutletState()
         """Of the charger itself: connector 0."""
         self.outlets: dict[OutletKey, OutletState] = {}
-        self.transactions: OrderedDict[str, Transaction] = OrderedDict()
+        self.transactions: dict[str, Transaction] = {}
         """Those that are going on, by number."""
-        self.closed: deque[str] = deque(maxlen=_CLOSED)
+        self.closed: list[str] = []
         """Those that ended last."""
         self.frames = FrameRing(frames_kept)
 
@@ -201,8 +202,7 @@ class KnownCharger:
         if found is None:
             found = self.transactions[id] = Transaction(id, outlet, started)
             while len(self.transactions) > _OPEN:
-                _, oldest = self.transactions.popitem(last=False)
-                self._leave(oldest)
+                self._leave(self.transactions.pop(next(iter(self.transactions))))
         else:
             if started is not None:
                 found.started = started
@@ -221,6 +221,7 @@ class KnownCharger:
         found = self.transactions.pop(id, None)
         if id not in self.closed:
             self.closed.append(id)
+            del self.closed[:-_CLOSED]
         if found is not None:
             self._leave(found)
         return found

@@ -28,6 +28,7 @@ from evproto.aio.ocpp import (
 )
 from evproto.aio.ocpp.admission import select_subprotocol
 from evproto.aio.ocpp.link import Accept, Refuse
+from evproto.aio.ocpp.routing import Route
 from evproto.gateway.adapter import Adapter, ListenError, Presence
 from evproto.gateway.admission import Admitted, ChargerSettings, Door, Knock
 from evproto.gateway.config import Config, ConfigError
@@ -91,6 +92,7 @@ class OcppSide:
         """
         check_left_out(config.forward.leave_out)
         _check_asked(config)
+        _check_routes(config.websocket.routes)
         self._config = config.websocket
         self._outbox = outbox
         self._metrics = metrics
@@ -263,6 +265,7 @@ class OcppSide:
         known.secure = station.secure
         known.connected = known.last_seen = self._clock()
         self._metrics.logins.labels("accepted").inc()
+        logger.info("charger %s is online, %s, %s", known.charger, adapter.protocol, known.address)
         if self.presence is not None:
             self.presence.came(
                 adapter, known.charger, station, lambda reason: station.close(1008, reason[:100])
@@ -281,6 +284,7 @@ class OcppSide:
             return
         known.connection = None
         known.offline_reason = str(ending)
+        logger.info("charger %s is offline: %s", known.charger, known.offline_reason)
         self._post_connection("offline", adapter, known, {"reason": known.offline_reason})
 
     def _post_connection(
@@ -334,7 +338,11 @@ class _Server(Server):
                 return Refuse(404, "No charger can have this path.\n")
             if not self._side.has_room(found[1]):
                 return Refuse(503, "There is no room for one more.\n")
-        return await super().admit(security, handshake)
+        answer = await super().admit(security, handshake)
+        if isinstance(answer, Accept) and found is not None and not self._side.has_room(found[1]):
+            # Others came while the door was asked.
+            return Refuse(503, "There is no room for one more.\n")
+        return answer
 
     def spoken_with(self, identity: Identity) -> Sequence[str]:
         version = self._side.set_version(identity)
@@ -397,6 +405,23 @@ def _check_asked(config: Config) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.append(f"ocpp.ask: chargers have no request {name!r}{hint}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_routes(routes: Sequence[str]) -> None:
+    """See that the id stands last in each route: it is the user name of passwords, and last in names.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    problems = []
+    for route in routes:
+        try:
+            if Route.parse(route).names[-1] != "id":
+                problems.append(f"websocket.routes: {{id}} is the last name in a route, unlike in {route!r}")
+        except ValueError as error:
+            problems.append(f"websocket.routes: {error}")
     if problems:
         raise ConfigError(problems)
 

@@ -308,11 +308,21 @@ def test_what_should_be_billed_by_and_is_refused_is_kept_once(tmp_path: Path) ->
                 frame = await cp.ask("StopTransaction", broken)
                 assert frame[0] == 4
                 assert frame[2] == "TypeConstraintViolation"
+            # A number that JSON does not have; the message id differs each time.
+            for unique_id in ("n1", "n2"):
+                await cp.text(f'[2,"{unique_id}","StopTransaction",{{"transactionId":9,"meterStop":NaN}}]')
+                assert (await cp.read())[:3] == [4, unique_id, "FormationViolation"]
             # Whatever else is refused is no record.
             assert (await cp.ask("BootNotification", {}))[0] == 4
             # What comes after it is stored after it.
             assert await cp.result("StopTransaction", stop(6)) == {}
-            refused, taken = stored(tmp_path)
+            refused, no_json, taken = stored(tmp_path)
+            assert (no_json["kind"], no_json["name"], no_json["fields"]) == (
+                "record",
+                "StopTransaction",
+                None,
+            )
+            assert "NaN" in no_json["raw"]
             assert (refused["kind"], refused["name"], refused["fields"]) == (
                 "record",
                 "StopTransaction",

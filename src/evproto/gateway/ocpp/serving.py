@@ -13,7 +13,7 @@ import msgspec
 
 from evproto.aio.ocpp import InvalidAnswerError, RefuseCall, Station, Trouble
 from evproto.errors import CallEndedError, CallRefusedError
-from evproto.gateway.events import Event, EventFinding, Kind, new_id
+from evproto.gateway.events import Event, EventFinding, Kind, digest_of, new_id
 from evproto.gateway.hook import Hook, HookError
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
@@ -33,6 +33,7 @@ from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
 from evproto.gateway.sections import OcppConfig
 from evproto.ocppj import Call, CallError, CallResult, MessageError, Send
 from evproto.ocppj.dialect import CALL
+from evproto.ocppj.head import sniff
 
 __all__ = ["Serving"]
 
@@ -208,7 +209,11 @@ class Serving:
         )
         about = {"charger": known.charger, "action": call.action, "record": event.id}
         try:
-            stored = await self._outbox.put(event)
+            try:
+                stored = await self._outbox.put(event)
+            except (TypeError, ValueError):
+                # Deeper than JSON is written; it is in what was on the wire.
+                stored = await self._outbox.put(msgspec.structs.replace(event, fields=None))
         except OutboxError as error:
             self._metrics.record(known.protocol, "not_stored")
             logger.error("a record could not be stored, it is not confirmed: %s", error, extra=data(**about))
@@ -361,11 +366,15 @@ class Serving:
         raw = error.data or conversation.last_received
         sequence = None if error.unique_id == "-1" else error.unique_id[:_NAME]
         findings = findings_of(error.deviations)
-        if error.message_type == CALL and error.action in RECORDS and payload_of(raw):
-            digest = record_digest(payload_of(raw))
-            key = f"refused|{error.action}|{digest}"
+        # What is no JSON, for a NaN in it perhaps, has a head that can be read.
+        kind, unique_id, name = sniff(raw)
+        action = name.decode("utf-8", "replace")
+        if kind == CALL and action in RECORDS:
+            payload = payload_of(raw)
+            digest = record_digest(payload) if payload else digest_of(raw.replace(unique_id, b"", 1))
+            key = f"refused|{action}|{digest}"
             self._post_frame(
-                conversation, "record", error.action, sequence, None, raw, findings, key=key, digest=digest
+                conversation, "record", action, sequence, None, raw, findings, key=key, digest=digest
             )
         elif self._forwarding:
             self._post_frame(conversation, "error", error.action[:_NAME], sequence, None, raw, findings)

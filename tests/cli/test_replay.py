@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import json
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import websockets
 from reference.bodies import wrap
 
@@ -105,10 +108,11 @@ class Peer:
         self.read = read
         self.write = write
         self.path = ""
+        self.authorization: str | None = None
 
 
 @contextlib.asynccontextmanager
-async def platform(talk: Talk) -> AsyncIterator[str]:
+async def platform(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server for piles; where it listens."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,13 +130,13 @@ async def platform(talk: Talk) -> AsyncIterator[str]:
                 pass
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @contextlib.asynccontextmanager
-async def csms(talk: Talk) -> AsyncIterator[str]:
+async def csms(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server for OCPP; its URL."""
 
     async def serve(socket: websockets.ServerConnection) -> None:
@@ -143,12 +147,16 @@ async def csms(talk: Talk) -> AsyncIterator[str]:
         peer = Peer(read, lambda frame: socket.send(frame.decode()))
         assert socket.request is not None
         peer.path = socket.request.path
+        peer.authorization = socket.request.headers.get("Authorization")
         with contextlib.suppress(websockets.ConnectionClosed):
             await talk(peer)
             await socket.wait_closed()
 
-    async with websockets.serve(serve, "127.0.0.1", 0, subprotocols=["ocpp1.6", "ocpp2.0.1"]) as server:  # type: ignore[list-item]
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ocpp"
+    async with websockets.serve(
+        serve, "127.0.0.1", 0, subprotocols=["ocpp1.6", "ocpp2.0.1"], ssl=tls
+    ) as server:  # type: ignore[list-item]
+        scheme = "ws" if tls is None else "wss"
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/ocpp"
 
 
 def play(coroutine: Any) -> Any:
@@ -387,6 +395,43 @@ def test_files_are_put_into_their_order_and_captures_of_packets_are_read(tmp_pat
     assert got[2:] == [LOGIN, heartbeat(1), heartbeat(2)]
 
 
+def test_passwords_and_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    path = (
+        Lines()
+        .pile(True, LOGIN, "127.0.0.1:5555")
+        .pile(False, LOGIN_OK, "127.0.0.1:5555")
+        .station(True, [2, "1", "Heartbeat", {}], "T~C%201")
+        .write(tmp_path)
+    )
+    asked: list[str | None] = []
+
+    async def pile(peer: Peer) -> None:
+        assert await peer.read() == LOGIN
+        await peer.write(LOGIN_OK)
+
+    async def station(peer: Peer) -> None:
+        asked.append(peer.authorization)
+        await peer.read()
+
+    async def scenario() -> None:
+        async with platform(pile, context) as where, csms(station, context) as url:
+            assert url.startswith("wss://")
+            servers = ("--ykc", f"tls://{where}", "--ocpp", url, "--password", "p:ß")
+            status, out, _ = await replay(path, *servers, "--tls-ca", ca)
+            assert status == 0, out
+            status, out, _ = await replay(path, *servers)
+            assert status == 1
+            assert out.count("certificate verify failed") == 2
+
+    play(scenario())
+    assert [base64.b64decode((one or "").removeprefix("Basic ")).decode() for one in asked] == ["C 1:p:ß"]
+
+
 # Otherwise
 
 
@@ -522,6 +567,7 @@ def test_what_cannot_be_played_is_said(tmp_path: Path) -> None:
     assert "1 charger left out: --ocpp is not given" in refused(good, "--ykc", "127.0.0.1:9")
     assert "--ocpp: write ws://HOST:PORT/PATH, not 'http://a'" in refused(good, "--ocpp", "http://a")
     assert "--ykc: write HOST:PORT, not '27600'" in refused(good, "--ykc", "27600")
+    assert f"--tls-ca: {empty} cannot be used" in refused(good, "--ocpp", url, "--tls-ca", empty)
     assert "'0' is no number above 0" in refused(good, "--ocpp", url, "--speed", "0")
 
 

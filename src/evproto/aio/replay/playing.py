@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from evproto.aio.replay.comparing import Difference, differences
 from evproto.aio.replay.languages import Said, language_of
 from evproto.aio.replay.scripts import Expect, Script, Send, Session
-from evproto.aio.replay.wires import PileWire, StationWire, Wire, WireError, url_of
+from evproto.aio.replay.wires import PileWire, StationWire, Wire, WireError, identity_of, url_of
 
 __all__ = ["Outcome", "Replay"]
 
@@ -64,7 +64,9 @@ class Replay:
         speed: float | None = 1.0,
         timeout: float = 30.0,
         fields: bool = False,
-        tls: ssl.SSLContext | None = None,
+        password: str | None = None,
+        piles_tls: ssl.SSLContext | None = None,
+        stations_tls: ssl.SSLContext | None = None,
     ) -> None:
         """Make one.
 
@@ -75,14 +77,18 @@ class Replay:
             speed: how many times as fast as it was; None: without pauses.
             timeout: how long the server has for an answer, in seconds.
             fields: compare all fields of answers, not only what says how it went.
-            tls: for ``wss``; the system's trust store unless given.
+            password: of all chargers of OCPP and gateways of ntxcp; their ids are their names.
+            piles_tls: piles speak TLS.
+            stations_tls: for ``wss``; the system's trust store unless given.
         """
         self._piles = piles
         self._stations = stations
         self._speed = speed
         self._timeout = timeout
         self._fields = fields
-        self._tls = tls
+        self._password = password
+        self._piles_tls = piles_tls
+        self._stations_tls = stations_tls
         self._connecting = asyncio.Semaphore(_CONNECTING)
 
     def plays(self, script: Script) -> bool:
@@ -120,10 +126,18 @@ class Replay:
         async with self._connecting:
             if script.protocol == "ykc":
                 assert self._piles is not None
-                return await PileWire.open(*self._piles, received, ended, self._timeout)
+                return await PileWire.open(*self._piles, received, ended, self._timeout, self._piles_tls)
             assert self._stations is not None
-            url = url_of(self._stations, script.charger)
-            return await StationWire.open(url, script.protocol, received, ended, self._timeout, self._tls)
+            name, password = identity_of(script.charger)[-1], self._password
+            return await StationWire.open(
+                url_of(self._stations, script.charger),
+                script.protocol,
+                received,
+                ended,
+                self._timeout,
+                login=None if password is None else (name, password),
+                tls=self._stations_tls,
+            )
 
 
 class _Player:

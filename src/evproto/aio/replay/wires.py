@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ssl
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from evproto.aio.ocpp.websockets_client import connect
 from evproto.errors import DecodeError
 from evproto.ykc.codec import Codec
 
-__all__ = ["PileWire", "StationWire", "Wire", "WireError", "url_of"]
+__all__ = ["PileWire", "StationWire", "Wire", "WireError", "identity_of", "url_of"]
 
 _CLOSING: float = 5.0
 
@@ -65,6 +66,7 @@ class PileWire:
         received: Callable[[bytes], None],
         ended: Callable[[], None],
         timeout: float,
+        tls: ssl.SSLContext | None = None,
     ) -> PileWire:
         """Connect.
 
@@ -73,7 +75,7 @@ class PileWire:
         """
         try:
             async with asyncio.timeout(timeout):
-                reader, writer = await asyncio.open_connection(host, port)
+                reader, writer = await asyncio.open_connection(host, port, ssl=tls)
         except TimeoutError:
             raise WireError("no answer") from None
         except OSError as error:
@@ -134,6 +136,8 @@ class StationWire:
         received: Callable[[bytes], None],
         ended: Callable[[], None],
         timeout: float,
+        *,
+        login: tuple[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> StationWire:
         """Connect, with the protocol as WebSocket subprotocol.
@@ -147,9 +151,15 @@ class StationWire:
             wire._link = link
             return wire
 
+        headers = []
+        if login is not None:
+            token = base64.b64encode(":".join(login).encode()).decode()
+            headers.append(("Authorization", f"Basic {token}"))
         options = LinkOptions(max_size=1 << 26, open_timeout=timeout, receive_buffer=None)
         try:
-            link = await connect(url, made, subprotocols=[protocol], ssl=tls, options=options)
+            link = await connect(
+                url, made, subprotocols=[protocol], headers=headers, ssl=tls, options=options
+            )
         except TimeoutError:
             raise WireError("no answer") from None
         except (HandshakeError, ValueError) as error:
@@ -201,10 +211,14 @@ class StationWire:
         self._ended()
 
 
+def identity_of(charger: str) -> list[str]:
+    """The parts of a name, which is ``id`` or ``tenant~id``, each percent-encoded where it has to be."""
+    return [unquote(part) for part in charger.split("~")]
+
+
 def url_of(base: str, charger: str) -> str:
     """The URL of a charger: ``base`` with its identity behind it, or where ``{id}``, ``{tenant}`` stand."""
-    # A name is ``id`` or ``tenant~id``, each percent-encoded where it has to be.
-    parts = [quote(unquote(part), safe="") for part in charger.split("~")]
+    parts = [quote(part, safe="") for part in identity_of(charger)]
     if "{id}" in base:
         return base.replace("{tenant}", parts[0]).replace("{id}", parts[-1])
     return "/".join([base.rstrip("/"), *parts])

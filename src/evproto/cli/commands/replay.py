@@ -10,6 +10,8 @@ from evproto.cli.errors import UsageError
 from evproto.cli.options import add_color_option
 
 if TYPE_CHECKING:
+    import ssl
+
     from evproto.aio.replay import Captured, Outcome, Replay, Script
 
 SUMMARY: Final = "play the chargers' side of a capture against a server"
@@ -45,13 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="captures of evproto serve, or pcap files with YKC in them; several are one",
     )
     group = parser.add_argument_group("server")
-    group.add_argument("--ykc", metavar="HOST:PORT", help="where piles connect")
+    group.add_argument("--ykc", metavar="HOST:PORT", help="where piles connect; tls://HOST:PORT with TLS")
     group.add_argument(
         "--ocpp",
         metavar="URL",
         help="where chargers of OCPP and gateways of ntxcp connect, ws:// or wss://; who they are is put "
         "behind it, or where {id} and {tenant} stand",
     )
+    group.add_argument("--password", help="of all chargers of OCPP and ntxcp; a capture has none")
+    group.add_argument("--tls-ca", metavar="FILE", help="for TLS: trust the certificates in FILE")
     group.add_argument(
         "--timeout", type=_positive, default=30.0, metavar="S", help="seconds for an answer (default: 30)"
     )
@@ -103,12 +107,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
     piles = None if options.ykc is None else _address(options.ykc)
     if options.ocpp is not None:
         _check_url(options.ocpp)
+    tls = _trust(options.tls_ca)
     replay = Replay(
         piles=piles,
         stations=options.ocpp,
         speed=None if options.fast else options.speed,
         timeout=options.timeout,
         fields=options.compare,
+        password=options.password,
+        piles_tls=tls if (options.ykc or "").startswith("tls://") else None,
+        stations_tls=tls,
     )
     scripts = _scripts(options, console, replay)
     outcomes = asyncio.run(_play(options, console, replay, scripts))
@@ -260,9 +268,21 @@ def _positive(text: str) -> float:
     return value
 
 
+def _trust(ca: str | None) -> ssl.SSLContext:
+    """Whom to trust: the system, or the certificates in a file."""
+    import ssl
+
+    from evproto.aio.ocpp import client_context
+
+    try:
+        return client_context(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"--tls-ca: {ca} cannot be used: {error.strerror or error}") from None
+
+
 def _address(text: str) -> tuple[str, int]:
-    """Host and port out of ``HOST:PORT`` or ``[IPv6]:PORT``."""
-    host, colon, port = text.rpartition(":")
+    """Host and port out of ``HOST:PORT`` or ``[IPv6]:PORT``, with ``tls://`` before it or not."""
+    host, colon, port = text.removeprefix("tls://").rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) <= 65535:
         raise UsageError(f"--ykc: write HOST:PORT, not {text!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -8,7 +8,6 @@ import contextlib
 import datetime as dt
 import json
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -80,20 +79,10 @@ class Lines:
 
 
 async def replay(*arguments: object) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "evproto", "replay", *map(str, arguments)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(WAIT):
-            out, err = await process.communicate()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    """Status, output and errors of the command, which runs in a thread beside the servers."""
+    async with asyncio.timeout(WAIT):
+        result = await asyncio.to_thread(run, "replay", *map(str, arguments))
+    return result.status, result.out, result.err
 
 
 Talk = Callable[["Peer"], Awaitable[None]]

@@ -209,6 +209,43 @@ def test_what_comes_too_fast_is_counted_and_said_at_its_place(tmp_path: Path) ->
     assert numbers == list(range(len(numbers)))
 
 
+def test_a_disk_that_stands_still_does_not_keep_the_server_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c.log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setattr("evproto.gateway.capture._CLOSING", 0.1)
+    capture = Capture(path, max_bytes=1 << 30, files=2)
+    capture.start()
+    thread = capture._thread
+    assert thread is not None
+    for _ in range(100):
+        capture.tap("ocpp1.6", "CP1", True, b"[" + b"." * 2000, 1.0)
+    capture.close()
+    assert "the capture cannot be closed" in caplog.text
+    # It can be read after all: the thread ends.
+    os.set_blocking(reader, True)
+    while thread.is_alive() and os.read(reader, 1 << 16):
+        pass
+    thread.join(WAIT)
+    assert not thread.is_alive()
+    os.close(reader)
+
+
+def test_frames_of_which_nobody_knows_what_to_hide_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    capture = Capture(path, max_bytes=1 << 20, files=1, redact=True)
+    capture.start()
+    capture.tap("ocpp9.9", "CP1", True, b'[2,"1","Authorize",{"idTag":"CARD4711"}]', 1.0)
+    capture.tap("ocpp1.6", "CP1", True, b'[2,"1","Heartbeat",{}]', 2.0)
+    capture.close()
+    first, second = lines_of(path)
+    assert first.endswith("missing 1 frames, 40 bytes: it is not known what is to be hidden in them")
+    assert second.endswith('charger->server [2,"1","Heartbeat",{}]')
+    assert (capture.frames, capture.missing) == (1, 1)
+
+
 # In a server
 
 

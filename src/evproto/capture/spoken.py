@@ -60,6 +60,8 @@ class Missing(NamedTuple):
     @property
     def text(self) -> str:
         """One sentence."""
+        if self.frames == 1:
+            return f"a frame of {self.bytes} bytes was not written: {self.why}"
         return f"{self.frames} frames, {self.bytes} bytes, were not written: {self.why}"
 
 

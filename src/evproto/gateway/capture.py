@@ -36,6 +36,8 @@ _PAUSE: Final = 0.1
 _BATCH: Final = 500
 _AGAIN: Final = 1.0
 """Seconds after which a file that could not be written is tried again."""
+_CLOSING: Final = 10.0
+"""Seconds that the disk has for what waits when the server stops."""
 _TOO_FAST: Final = "they came faster than they could be written"
 
 
@@ -129,13 +131,17 @@ class Capture:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what waits, and close the file; may take as long as the disk does."""
-        if self._thread is None:
+        """Write what waits, and close the file; takes no longer than a disk may take."""
+        thread, self._thread = self._thread, None
+        if thread is None:
             return
         self._closing.set()
         self._wake.set()
-        self._thread.join()
-        self._thread = None
+        thread.join(_CLOSING)
+        if thread.is_alive():
+            # It stands in a write that does not end, and would take the server with it.
+            logger.error("the capture cannot be closed", extra=about(file=str(self._path)))
+            return
         self._file.close()
         if self.missing:
             logger.warning(
@@ -163,7 +169,7 @@ class Capture:
                     return
             if self._closing.is_set():
                 if self._lost.frames:
-                    self._write([self._line(self._lost)])
+                    self._write([self._line(self._lost)[0]])
                 return
             self._closing.wait(_PAUSE)
 
@@ -172,9 +178,13 @@ class Capture:
         batch: list[_Frame | _Lost] = []
         while self._queue and len(batch) < _BATCH:
             batch.append(self._queue.popleft())
-        written = self._write([self._line(entry) for entry in batch])
+        lines = [self._line(entry) for entry in batch]
+        written = self._write([line for line, _ in lines])
         frames = [entry for entry in batch[:written] if isinstance(entry, _Frame)]
-        self._frames += len(frames)
+        done = zip(batch[:written], lines[:written], strict=True)
+        left_out = sum(isinstance(entry, _Frame) and not there for entry, (_, there) in done)
+        self._not_hidden += left_out
+        self._frames += len(frames) - left_out
         self._done += sum(len(frame.data) + _OVERHEAD for frame in frames)
         if written == len(batch):
             return True
@@ -204,18 +214,19 @@ class Capture:
                 # One last time.
                 return written + self._file.write(lines[written:])
 
-    def _line(self, entry: _Frame | _Lost) -> bytes:
+    def _line(self, entry: _Frame | _Lost) -> tuple[bytes, bool]:
+        """The line for an entry, and whether it has the frame."""
         if isinstance(entry, _Lost):
-            return f"{missing_line(entry.frames, entry.bytes, entry.why, entry.time)}\n".encode()
+            return f"{missing_line(entry.frames, entry.bytes, entry.why, entry.time)}\n".encode(), False
         data, hidden = entry.data, False
         if self._hiding is not None:
             try:
                 data, hidden = self._hiding.frame(entry.protocol, entry.charger, entry.received, data)
             except Exception as error:
-                if not isinstance(error, EvprotoError):
+                # Whatever it is, it must not end the capture.
+                if not isinstance(error, EvprotoError) and self._may_complain:
                     logger.exception("a frame could not be captured without what is to be hidden")
-                self._not_hidden += 1
                 why = "it is not known what is to be hidden in them"
-                return f"{missing_line(1, len(data), why, entry.time)}\n".encode()
+                return f"{missing_line(1, len(data), why, entry.time)}\n".encode(), False
         line = spoken_line(entry.protocol, entry.charger, entry.received, data, entry.time, redacted=hidden)
-        return f"{line}\n".encode()
+        return f"{line}\n".encode(), True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from evproto.gateway.adapter import Adapter, Glance
+from evproto.gateway.neutral import Chargers, UnknownProtocolError
 
 __all__ = ["PAGE", "Selection", "Totals", "select", "total"]
 
@@ -39,26 +40,19 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """In kW."""
 
 
-def identities(adapters: Sequence[Adapter], text: str, *, online: bool) -> Iterable[tuple[Adapter, str]]:
-    """Chargers with ``text`` in their identity, those that are online only if that is wanted."""
-    text = text.strip().upper()
-    for adapter in adapters:
-        for identity in adapter.chargers():
-            if text in identity.upper() and (not online or adapter.is_online(identity)):
-                yield adapter, identity
-
-
 def select(
-    adapters: Sequence[Adapter], *, text: str = "", online: bool = False, after: str = ""
+    chargers: Chargers, *, text: str = "", online: bool = False, after: str = "", protocol: str = ""
 ) -> Selection:
-    """One page of chargers."""
+    """One page of chargers of all protocols, or of one; none if it is not served."""
     found: list[Glance] = []
-    for adapter, identity in identities(adapters, text, online=online):
-        if identity <= after:
-            continue
+    try:
+        listed = chargers.listed(after=after, protocol=protocol, text=text, online=online or None)
+    except UnknownProtocolError:
+        return Selection(glances=())
+    for one in listed:
         if len(found) == PAGE:
             return Selection(glances=tuple(found), more=found[-1].charger)
-        glance = adapter.glance(identity)
+        glance = one.adapter.glance(one.identity)
         if glance is not None:
             found.append(glance)
     return Selection(glances=tuple(found))

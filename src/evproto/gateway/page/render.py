@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from evproto.gateway.adapter import Adapter, CommandType, Glance
+from evproto.gateway.adapter import Adapter, CommandType, Glance, UnknownChargerError
 from evproto.gateway.commands import Command
+from evproto.gateway.neutral import AmbiguousChargerError, Chargers, family
 from evproto.gateway.page.feed import Item
 from evproto.gateway.page.fields import Shown, brief, fields_of
 from evproto.gateway.page.forms import Entry, entries_of, label_of
@@ -21,15 +22,16 @@ __all__ = ["Renderer"]
 class Renderer:
     """Makes the page and its pieces."""
 
-    def __init__(self, adapters: Sequence[Adapter], *, version: str, assets: Mapping[str, str]) -> None:
+    def __init__(self, chargers: Chargers, *, version: str, assets: Mapping[str, str]) -> None:
         """Make a renderer.
 
         Args:
-            adapters: the protocols, whose messages and commands are named.
+            chargers: of all protocols, whose messages and commands are named.
             version: of the server.
             assets: names of static files, and the tags of their content.
         """
-        self._adapters = tuple(adapters)
+        self._chargers = chargers
+        self._adapters = chargers.adapters
         environment = Environment(
             loader=PackageLoader("evproto.gateway.page"),
             autoescape=True,
@@ -46,17 +48,19 @@ class Renderer:
         self._page = environment.get_template("page.html")
         self._pieces: Any = environment.get_template("pieces.html").module
 
-    def page(self, *, charger: str, command: str, may_command: bool, **what: Any) -> str:
+    def page(self, *, charger: str, command: str, collection: str, may_command: bool, **what: Any) -> str:
         """The whole page."""
-        entries = self._entries(command, charger)
+        adapter = self._adapter(command, charger, collection)
         return self._page.render(
             **what,
             may_command=may_command,
             charger=charger,
-            command=self._command(command) if entries is not None else None,
-            entries=entries or [],
-            commands=self._commands(),
+            command=None if adapter is None else adapter.commands[command],
+            collection="" if adapter is None else adapter.collection,
+            entries=[] if adapter is None else self._entries(adapter, command, charger),
+            commands=self._commands(charger),
             messages=self._messages(),
+            protocols=self._protocols(),
             rows=[self._row(item) for item in reversed(what["items"])],
         )
 
@@ -72,23 +76,34 @@ class Renderer:
         """One line of the log."""
         return str(self._pieces.row(self._row(item))).strip()
 
-    def fields(self, command: str, charger: str) -> str | None:
+    def fields(self, command: str, charger: str, collection: str) -> str | None:
         """The fields of a command's form; None: there is no such command."""
-        entries = self._entries(command, charger)
-        if entries is None:
+        adapter = self._adapter(command, charger, collection)
+        if adapter is None:
             return None
-        return str(self._pieces.command_fields(self._command(command), entries)).strip()
+        entries = self._entries(adapter, command, charger)
+        return str(self._pieces.command_fields(adapter.commands[command], entries)).strip()
+
+    def options(self, charger: str) -> str:
+        """The commands that a charger can be sent, to choose from; of all protocols, if it is not known."""
+        return str(self._pieces.command_options(self._commands(charger), None, "")).strip()
 
     def result(self, command: Command) -> str:
         """How a command stands."""
-        type_ = self._command(command.name)
-        schema = (type_.answer_schema or {}) if type_ is not None else {}
-        answer = self._shown(command.answer, schema, type_.answer if type_ is not None else None)
+        adapter = next((one for one in self._adapters if one.protocol == command.protocol), None)
+        type_ = None if adapter is None else adapter.commands.get(command.name)
+        answer: list[Shown] = []
+        if adapter is not None and type_ is not None and command.answer is not None:
+            schema = adapter.messages.get(type_.answer or "") or type_.answer_schema or {}
+            answer = fields_of(command.answer, schema)
+        elif command.answer is not None:
+            answer = fields_of(command.answer, {})
         return str(self._pieces.result(command, type_, answer)).strip()
 
     def _row(self, item: Item) -> dict[str, Any]:
         event = item.event
-        schema = self._schema(event.name)
+        adapter = next((one for one in self._adapters if one.protocol == item.protocol), None)
+        schema = {} if adapter is None else adapter.messages.get(event.name, {})
         fields = event.fields or {}
         return {
             "event": event,
@@ -98,44 +113,59 @@ class Renderer:
             "fields": fields_of(fields, schema),
         }
 
-    def _shown(self, fields: dict[str, Any] | None, schema: dict[str, Any], name: str | None) -> list[Shown]:
-        if fields is None:
+    def _adapter(self, command: str, charger: str, collection: str) -> Adapter | None:
+        """Of which protocol a command is: as it says, or the charger's; else the first that has it."""
+        have = [one for one in self._adapters if command in one.commands]
+        spoken = self._spoken(charger)
+        return (
+            next((one for one in have if one.collection == collection), None)
+            or next((one for one in have if one is spoken), None)
+            or next(iter(have), None)
+        )
+
+    def _spoken(self, charger: str) -> Adapter | None:
+        """What a charger speaks; None: nobody knows."""
+        try:
+            return self._chargers.find(charger).adapter if charger else None
+        except (UnknownChargerError, AmbiguousChargerError):
+            return None
+
+    def _entries(self, adapter: Adapter, command: str, charger: str) -> list[Entry]:
+        return entries_of(adapter.commands[command].schema, adapter.suggest(charger, command))
+
+    def _commands(self, charger: str) -> list[tuple[str, list[tuple[str, CommandType]]]]:
+        """Commands in groups: those that a charger answers first; each with the collection in its URL.
+
+        Those of what the charger speaks, or of all protocols, if nobody knows.
+        """
+        spoken = self._spoken(charger)
+        adapters = self._adapters if spoken is None else (spoken,)
+        found: list[tuple[str, list[tuple[str, CommandType]]]] = []
+        for adapter in adapters:
+            asked = [(adapter.collection, one) for one in adapter.commands.values() if one.answer is not None]
+            told = [(adapter.collection, one) for one in adapter.commands.values() if one.answer is None]
+            of = f"{adapter.protocol}: " if len(self._adapters) > 1 else ""
+            found.append((f"{of}Commands", asked))
+            if told:
+                found.append((f"{of}Answers to the charger", told))
+        return found
+
+    def _protocols(self) -> list[str]:
+        """What can be chosen from; nothing, if there is one only."""
+        if len(self._adapters) < 2:
             return []
-        return fields_of(fields, self._schema(name or "") or schema)
-
-    def _schema(self, name: str) -> dict[str, Any]:
-        for adapter in self._adapters:
-            if name in adapter.messages:
-                return adapter.messages[name]
-        return {}
-
-    def _command(self, name: str) -> CommandType | None:
-        return next((one.commands[name] for one in self._adapters if name in one.commands), None)
-
-    def _entries(self, command: str, charger: str) -> list[Entry] | None:
-        for adapter in self._adapters:
-            type_ = adapter.commands.get(command)
-            if type_ is not None:
-                return entries_of(type_.schema, adapter.suggest(charger, command))
-        return None
-
-    def _commands(self) -> list[tuple[str, list[tuple[str, CommandType]]]]:
-        """Commands in groups: those that a charger answers first; each with the collection in its URL."""
-        asked: list[tuple[str, CommandType]] = []
-        told: list[tuple[str, CommandType]] = []
-        for adapter in self._adapters:
-            for type_ in adapter.commands.values():
-                (asked if type_.answer is not None else told).append((adapter.collection, type_))
-        return [("Commands", asked), ("Answers to the charger", told)]
+        names = [one.protocol for one in self._adapters]
+        several = {family(name) for name in names if sum(family(name) == family(one) for one in names) > 1}
+        return sorted({*names, *several})
 
     def _messages(self) -> list[tuple[str, str, str]]:
         """Name, title and code of every message, for the filter of the log."""
-        found = [
-            (name, schema.get("title", name), schema.get("x-frame-type", ""))
+        found = {
+            name: (name, schema.get("title", name), schema.get("x-frame-type", ""))
             for adapter in self._adapters
             for name, schema in adapter.messages.items()
-        ]
-        return sorted(found, key=lambda one: (one[2], one[0]))
+        }
+        return sorted(found.values(), key=lambda one: (one[2], one[0]))
 
 
 def _clock(moment: dt.datetime) -> str:

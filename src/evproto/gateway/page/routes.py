@@ -7,6 +7,7 @@ is told goes through the API, and needs what the API needs.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import time
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from evproto.gateway.config import is_public
+from evproto.gateway.neutral import Chargers, UnknownProtocolError
 from evproto.gateway.page.events import Events, subscribed
 from evproto.gateway.page.feed import Feed, Filter, batches
 from evproto.gateway.page.overview import Totals, select, total
@@ -72,12 +74,13 @@ class Page:
         """
         self.feed = Feed(api.adapters)
         self._api = api
+        self._chargers = Chargers(api.adapters)
         self._mode = mode
         self._abort = abort
         self._events = Events(api, self.feed, abort=abort, headers=_HEADERS)
         self._assets = _assets()
         self._render = Renderer(
-            api.adapters, version=version, assets={name: tag for name, (_, _, tag) in self._assets.items()}
+            self._chargers, version=version, assets={name: tag for name, (_, _, tag) in self._assets.items()}
         )
         self._totals = Totals()
         self._totals_at = -_TOTALS
@@ -103,6 +106,7 @@ class Page:
                 route("/", self.show),
                 route("/page/stream", self.stream),
                 route("/page/form", self.form),
+                route("/page/options", self.options),
                 route("/page/caller", self.who, "read"),
                 route("/page/commands/{id}", self.result, "read"),
                 route("/page/assets/{name}", self.asset),
@@ -138,20 +142,20 @@ class Page:
         """The handler of ``GET /``."""
         caller = self._reader(request)
         query = request.query_params
-        wanted = _filter(request)
-        text, online, after = query.get("q", ""), query.get("online") == "1", query.get("after", "")
-        chosen = query.get("command", "")
+        wanted = self._filter(request)
+        sought = _sought(request)
         body = self._render.page(
-            selection=select(self._api.adapters, text=text, online=online, after=after),
+            selection=select(self._chargers, **sought),
             totals=await self._current_totals(),
             items=self.feed.past(wanted, _SHOWN),
             wanted=wanted,
-            query={"q": text, "online": online, "after": after},
+            query={**sought, "of": query.get("of", "")},
             may_command=caller.may_command,
             caller=caller.name,
             tokens=self._api.tokens.required,
             charger=query.get("to", ""),
-            command=chosen,
+            command=query.get("command", ""),
+            collection=query.get("in", ""),
             now=_now(),
         )
         return Response(body, headers=_HEADERS, media_type="text/html")
@@ -160,8 +164,8 @@ class Page:
         """The handler of ``GET /page/stream``: what changes on the page, as pieces of it."""
         self._reader(request)
         query = request.query_params
-        wanted = _filter(request)
-        text, online, after = query.get("q", ""), query.get("online") == "1", query.get("after", "")
+        wanted = self._filter(request)
+        sought = _sought(request)
         since = request.headers.get("last-event-id") or query.get("since", "")
         subscription = subscribed(self.feed, wanted, _PAGE_RATE)
         # From here to the first batch nothing waits, so nothing is lost or shown twice in between.
@@ -184,7 +188,7 @@ class Page:
                     looked = now
                     first = not order
                     changed, subscription.changed = subscription.changed, set()
-                    selection = select(self._api.adapters, text=text, online=online, after=after)
+                    selection = select(self._chargers, **sought)
                     cards = {
                         glance.charger: self._render.card(glance)
                         for glance in selection.glances
@@ -218,10 +222,17 @@ class Page:
     async def form(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/form``: the fields of one command."""
         self._reader(request)
-        name, charger = request.query_params.get("command", ""), request.query_params.get("to", "")
-        body = self._render.fields(name, charger)
+        query = request.query_params
+        name = query.get("command", "")
+        body = self._render.fields(name, query.get("to", ""), query.get("in", ""))
         if body is None:
             raise ProblemError("not_found", f"there is no command {name}")
+        return Response(body, headers=_HEADERS, media_type="text/html")
+
+    async def options(self, request: Request, caller: Caller) -> Response:
+        """The handler of ``GET /page/options``: the commands that a charger can be sent."""
+        self._reader(request)
+        body = self._render.options(request.query_params.get("to", ""))
         return Response(body, headers=_HEADERS, media_type="text/html")
 
     async def who(self, request: Request, caller: Caller) -> Response:
@@ -250,6 +261,16 @@ class Page:
 
     # --- streams
 
+    def _filter(self, request: Request) -> Filter:
+        """Which frames are looked for."""
+        query = request.query_params
+        protocols: list[str] = []
+        if query.get("of"):
+            with contextlib.suppress(UnknownProtocolError):
+                protocols = [adapter.protocol for adapter in self._chargers.of(query["of"])]
+        beats = query.get("heartbeats", "true") != "false"
+        return Filter(query.get("charger", ""), query.get("name", ""), beats=beats, protocols=protocols)
+
     async def _current_totals(self) -> Totals:
         if time.monotonic() - self._totals_at >= _TOTALS or self._totals.known < 500:
             self._totals_at = time.monotonic()
@@ -268,11 +289,15 @@ def _assets() -> dict[str, tuple[bytes, str, str]]:
     return found
 
 
-def _filter(request: Request) -> Filter:
+def _sought(request: Request) -> dict[str, Any]:
+    """Which chargers are looked for."""
     query = request.query_params
-    return Filter(
-        query.get("charger", ""), query.get("name", ""), beats=query.get("heartbeats", "true") != "false"
-    )
+    return {
+        "text": query.get("q", ""),
+        "online": query.get("online") == "1",
+        "after": query.get("after", ""),
+        "protocol": query.get("protocol", ""),
+    }
 
 
 def _now() -> dt.datetime:

@@ -83,6 +83,7 @@
     const which = new FormData(byId("which"));
     const query = new URLSearchParams({
       q: find.get("q"), online: find.get("online") || "", after: cards.dataset.after,
+      protocol: find.get("protocol") || "", of: which.get("of") || "",
       charger: which.get("charger"), name: which.get("name"), heartbeats: which.get("heartbeats") || "true",
       since: rows.firstElementChild ? rows.firstElementChild.dataset.id : "",
     });
@@ -156,7 +157,7 @@
       byId("log").scrollIntoView();
     } else if (link.dataset.to) {
       send.elements.to.value = link.dataset.to;
-      if (!edited) showFields();
+      showOptions().then(() => { if (!edited) showFields(); });
       byId("command").scrollIntoView({ block: "nearest" });
       send.elements.command.focus();
     }
@@ -217,7 +218,8 @@
     const turn = ++asked;
     shownFor = send.elements.to.value;
     if (!name) { fields.replaceChildren(); return ready(); }
-    const query = new URLSearchParams({ command: name, to: send.elements.to.value.trim() });
+    const { collection } = send.elements.command.selectedOptions[0].dataset;
+    const query = new URLSearchParams({ command: name, in: collection, to: send.elements.to.value.trim() });
     const answer = await fetch(`/page/form?${query}`, { headers: headers() }).catch(() => null);
     if (turn !== asked) return undefined;
     if (!answer || !answer.ok) return say("refused", "The fields cannot be had from the server.");
@@ -226,12 +228,41 @@
     if (turn === asked) { fields.replaceChildren(holder.content); edited = false; prepare(); }
     return undefined;
   };
+  // Where there are several protocols, a charger is offered the commands of its own.
+  let offeredTo = send.elements.to.value;
+  const showOptions = async () => {
+    const select = send.elements.command;
+    const to = send.elements.to.value.trim();
+    if (!("several" in select.dataset) || to === offeredTo) return;
+    offeredTo = to;
+    const answer = await fetch(`/page/options?${new URLSearchParams({ to })}`, { headers: headers() }).catch(() => null);
+    if (!answer || !answer.ok || to !== offeredTo) return;
+    const holder = document.createElement("template");
+    holder.innerHTML = await answer.text();
+    const { value } = select;
+    const collection = value && select.selectedOptions[0].dataset.collection;
+    select.replaceChildren(holder.content);
+    const same = [...select.options].filter((option) => option.value === value);
+    const chosen = same.find((option) => option.dataset.collection === collection) || same[0];
+    if (chosen) chosen.selected = true;
+    if (value && !(chosen && chosen.dataset.collection === collection)) {
+      // The charger has no such command, or another one of this name.
+      edited = false;
+      await showFields();
+    }
+  };
+
   send.elements.command.addEventListener("change", showFields);
   // What the fields begin with depends on the charger; what was typed stays.
-  send.elements.to.addEventListener("change", () => {
+  send.elements.to.addEventListener("change", async () => {
+    await showOptions();
     if (send.elements.command.value && !edited && send.elements.to.value !== shownFor) showFields();
   });
-  fields.addEventListener("input", () => { edited = true; });
+  fields.addEventListener("input", (event) => {
+    edited = true;
+    if (event.target.tagName !== "TEXTAREA") return;
+    event.target.setCustomValidity(event.target.value.trim() && parsed(event.target.value) === undefined ? "This is no JSON." : "");
+  });
 
   fields.addEventListener("change", (event) => {
     const other = event.target.parentElement.querySelector("input.other");
@@ -256,6 +287,9 @@
   const entriesIn = (where) => [...where.children].flatMap((one) =>
     one.matches(".entry") ? [one] : one.matches(".inner") ? entriesIn(one) : []);
 
+  // undefined: no JSON, or nothing
+  const parsed = (text) => { try { return JSON.parse(text); } catch { return undefined; } };
+
   // undefined: left out
   const valueOf = (entry) => {
     const { kind } = entry.dataset;
@@ -270,7 +304,10 @@
       });
       return "required" in entry.dataset || items.length ? items : undefined;
     }
-    const input = entry.querySelector("select, input");
+    const input = entry.querySelector("select, input, textarea");
+    if (kind === "json") return parsed(input.value);
+    if (kind === "choice") return input.value === "" ? undefined : input.value;
+    if (kind === "flag") return input.value === "" ? undefined : input.value === "true";
     if (kind === "code") {
       const text = input.value === "other" ? entry.querySelector("input.other").value : input.value;
       return text === "" ? undefined : Number(text);
@@ -293,7 +330,7 @@
     }
     if (!found) return;
     found.classList.add("wrong");
-    const input = found.querySelector("input, select");
+    const input = found.querySelector("input, select, textarea");
     if (input) input.focus();
   };
 

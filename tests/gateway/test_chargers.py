@@ -231,7 +231,7 @@ def test_commands_by_name_are_those_of_the_protocol(tmp_path: Path) -> None:
             for path, sent, expected in (
                 ("commands/Reset", {"type": "x"}, (422, "invalid", "type")),
                 ("commands/Nothing", {}, (404, "not_found", "")),
-                ("commands", {"name": "Nothing"}, (422, "invalid", "name")),
+                ("commands", {"name": "Nothing"}, (404, "not_found", "name")),
                 ("commands", {"name": "Reset"}, (422, "invalid", "fields.type")),
                 ("commands", {"name": "Reset", "fields": {"type": 1}}, (422, "invalid", "fields.type")),
                 ("commands", {"name": "Reset", "fields": []}, (422, "invalid", "fields")),

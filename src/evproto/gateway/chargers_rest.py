@@ -143,7 +143,7 @@ class ChargersApi:
         wanted = _read(await self._api.json_body(request), CommandRequest)
         found = self.find(request, wanted.protocol)
         if wanted.name not in found.adapter.commands:
-            raise ProblemError("invalid", _no_command(found, wanted.name), path="name")
+            raise ProblemError("not_found", _no_command(found, wanted.name), path="name")
         try:
             prepared = self._api.prepare(found.adapter, found.identity, wanted.name, wanted.fields)
         except ProblemError as problem:

@@ -295,7 +295,7 @@ def _commands_of_all(adapters: Sequence[Adapter], components: Components, where:
                 "chargers",
                 _ends(components, []),
                 [*where, *_how(components)],
-                [*_REFUSALS, "ambiguous"],
+                [*_REFUSALS, "ambiguous", "not_found"],
                 body={"anyOf": of_protocols},
                 about="Which of them is meant is decided by what the charger speaks.",
             )

@@ -59,6 +59,7 @@ def test_a_pile_in_the_neutral_form(tmp_path: Path) -> None:
             # 400.0 V times 150.0 A; the energy has four places on the wire.
             assert (first["power"], first["energy"], first["soc"]) == (60.0, 12.3456, 61)
             assert first["plugged"] is True
+            assert first["transaction"] == report()[:16].hex()
             # It has said nothing of its second gun yet.
             assert (second["name"], second["state"], second["plugged"]) == ("02", "unknown", None)
             detail, own = found.pop("detail"), await get(running, f"/piles/{PILE}")
@@ -304,8 +305,7 @@ def test_start_stop_and_reboot_of_a_pile_are_its_own_messages(tmp_path: Path) ->
             # Stop: by its transaction, which 0x36 does not carry, so its gun is found.
             shown = await get(running, f"/chargers/{PILE}")
             going_on = next(one for one in shown["connectors"] if one["name"] == "02")
-            number = report(gun=2)[:16].hex()
-            body_of_stop = {"transaction": number}
+            body_of_stop = {"transaction": going_on["transaction"]}
             posted = asyncio.create_task(post(f"/chargers/{PILE}/stop", json=body_of_stop))
             _, sequence, body = await pile.expect(0x36)
             assert body.hex() == f"{PILE}02"

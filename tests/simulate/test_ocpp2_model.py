@@ -396,7 +396,7 @@ def test_the_rest(version: str) -> None:
 @versions
 def test_the_same_seed_is_the_same_life(version: str) -> None:
     def life(seed: int) -> list[Any]:
-        bench = Bench(version, seed=seed, habits=Habits(pause=120))
+        bench = Bench(version, seed=seed, habits=Habits(pause=120), sample_interval=600)
         bench.run(4 * 3600)
         assert ("Ended", "StopAuthorized") in events(bench)
         return bench.sent

@@ -61,7 +61,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> StationSettings:
         """Of the endpoint."""
         return StationSettings(
-            peer=PeerSettings(call_timeout=self.call_timeout),
+            # A life that runs fast has more to say at once than a server takes.
+            peer=PeerSettings(call_timeout=self.call_timeout, max_queued=1000),
             wait_minimum=self.reconnect,
             random_range=self.reconnect,
             repeat_times=4,

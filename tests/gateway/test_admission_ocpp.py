@@ -105,7 +105,7 @@ def test_a_file_knows_passwords_and_settings(tmp_path: Path) -> None:
             ):
                 assert await status(server, name, **more) == 401, (name, more)
             assert await status(server, "CP1", "ntxcp1.0", **basic("CP1", PASSWORD)) == 101
-            assert await server.metric('evproto_logins_total{outcome="refused"}') == 10
+            assert await server.metric('evproto_logins_total{outcome="refused",protocol="ocpp1.6"}') == 10
             await server.pile()
             # Another password, while the server runs.
             path.write_text(path.read_text().replace(hash_of(PASSWORD), hash_of(b"another password")))

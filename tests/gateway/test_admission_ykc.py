@@ -54,7 +54,7 @@ def test_a_file_lets_piles_in_and_says_their_version(tmp_path: Path) -> None:
             await other.closed()
             seen = await view(server, OTHER)
             assert (seen["state"], seen["offline_reason"]) == ("offline", "its login was refused")
-            assert await server.metric('evproto_logins_total{outcome="refused"}') == 1
+            assert await server.metric('evproto_logins_total{outcome="refused",protocol="ykc"}') == 1
             path.write_text(path.read_text() + f'[chargers."{OTHER}"]\n')
             _, answer = await log_in(server, OTHER)
             assert answer == ACCEPTED
@@ -222,7 +222,7 @@ def test_no_command_lets_a_pile_in_past_the_door(tmp_path: Path) -> None:
                 pile = await server.raw_pile()
                 pile.send(0x01, login_body())
                 async with asyncio.timeout(WAIT):
-                    while await server.metric('evproto_logins_total{outcome="waiting"}') < 1:
+                    while await server.metric('evproto_logins_total{outcome="waiting",protocol="ykc"}') < 1:
                         await asyncio.sleep(0.01)
                 assert not server.server.adapter.is_online(PILE)
                 answer = await server.command("login_response", {"result": "success"})

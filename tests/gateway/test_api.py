@@ -280,7 +280,7 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
                 ('evproto_ykc_frames_total{direction="in",type="0x03"}', 3),
                 ('evproto_ykc_frames_total{direction="out",type="0x04"}', 4),
                 ('evproto_ykc_frames_total{direction="in",type="0x01"}', 1),
-                ('evproto_logins_total{outcome="accepted"}', 1),
+                ('evproto_logins_total{outcome="accepted",protocol="ykc"}', 1),
                 ('evproto_commands_total{name="heartbeat_response",protocol="ykc",state="sent"}', 1),
                 ('evproto_chargers_online{protocol="ykc"}', 1),
                 ("evproto_outbox_healthy", 1),

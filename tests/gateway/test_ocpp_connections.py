@@ -192,7 +192,7 @@ def test_the_door_is_asked_and_its_settings_hold(tmp_path: Path) -> None:
             async with charger(running, "CP2", "ntxcp1.0"):
                 assert door.knocks[-1].protocol == "ntxcp"
             assert await refused(running, "CP4") == 401
-            assert await running.metric('evproto_logins_total{outcome="refused"}') == 1.0
+            assert await running.metric('evproto_logins_total{outcome="refused",protocol="ocpp1.6"}') == 1.0
             assert adapter_of(running, "ocpp1.6").glance("CP4") is None
 
     asyncio.run(work())

@@ -58,7 +58,10 @@ class Metrics:
             registry=registry,
         )
         self.logins = Counter(
-            "evproto_logins", "Logins, by what became of them", ["outcome"], registry=registry
+            "evproto_logins",
+            "Chargers at the door, by what became of them",
+            ["protocol", "outcome"],
+            registry=registry,
         )
         self.records = Counter(
             "evproto_records",
@@ -139,6 +142,10 @@ class Metrics:
         if counts is None:
             counts = self._messages[protocol, received] = {_UNKNOWN: 0}
         counts[name if name in counts else _UNKNOWN] += 1
+
+    def login(self, protocol: str, outcome: str) -> None:
+        """Count a charger at the door: ``accepted``, ``refused``, or ``waiting``."""
+        self.logins.labels(protocol, outcome).inc()
 
     def record(self, protocol: str, outcome: str) -> None:
         """Count a record: ``stored``, ``repeated``, ``conflict``, ``not_stored`` or ``confirmed``."""

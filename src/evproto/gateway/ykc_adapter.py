@@ -244,7 +244,7 @@ class YkcAdapter:
             self._note_frame(known, self._clock(), received=True, raw=event.raw)
         self._post_message(known, event.version, event.frame, event.raw, event.time, None, event.warnings)
         if self._allowed is not None and login.pile_id not in self._allowed:
-            self._metrics.logins.labels("refused").inc()
+            self._metrics.login("ykc", "refused")
             if self._may_complain:
                 logger.warning(
                     "pile %s may not log in: it is not among ykc.allow",
@@ -259,7 +259,7 @@ class YkcAdapter:
         """What becomes of a login that nothing is against."""
         if self._config.auto_login:
             return True
-        self._metrics.logins.labels("waiting").inc()
+        self._metrics.login("ykc", "waiting")
         return None
 
     async def _ask(
@@ -283,7 +283,7 @@ class YkcAdapter:
         if dialect is not None and dialect not in self._dialects and self._may_complain:
             logger.error("pile %s may not log in: there is no dialect %s", event.login.pile_id, dialect)
         if isinstance(verdict, Refused) or (dialect is not None and dialect not in self._dialects):
-            self._metrics.logins.labels("refused").inc()
+            self._metrics.login("ykc", "refused")
             known.offline_reason = "its login was refused"
             return False
         known.settings = verdict.settings
@@ -297,7 +297,7 @@ class YkcAdapter:
         known = pile.context = self._piles.meet(pile.pile_id)
         known.came(pile)
         known.login = pile.login
-        self._metrics.logins.labels("accepted").inc()
+        self._metrics.login("ykc", "accepted")
         if self.presence is not None:
             self.presence.came(self, pile.pile_id, pile, pile.close)
         self._post_connection("online", known, {"address": pile.address, "again": event.again})

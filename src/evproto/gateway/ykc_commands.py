@@ -274,7 +274,7 @@ class PileCommands:
                 if message.result == LoginResult.SUCCESS:
                     waiting.accept_login()
                 else:
-                    self._metrics.logins.labels("refused").inc()
+                    self._metrics.login("ykc", "refused")
                     waiting.refuse_login()
                 sent(number)
                 return Ending(state="sent")

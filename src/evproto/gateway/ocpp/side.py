@@ -235,7 +235,7 @@ class OcppSide:
         )
         if not isinstance(said, Admitted):
             # The door has said why, in the log.
-            self._metrics.logins.labels("refused").inc()
+            self._metrics.login(version or "unknown", "refused")
             return False
         self._admitted[admission.identity] = said.settings
         self._admitted.move_to_end(admission.identity)
@@ -264,7 +264,7 @@ class OcppSide:
         known.address = _address(station.remote_address)
         known.secure = station.secure
         known.connected = known.last_seen = self._clock()
-        self._metrics.logins.labels("accepted").inc()
+        self._metrics.login(adapter.protocol, "accepted")
         logger.info("charger %s is online, %s, %s", known.charger, adapter.protocol, known.address)
         if self.presence is not None:
             self.presence.came(

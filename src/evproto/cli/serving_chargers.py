@@ -67,7 +67,7 @@ def add_chargers(subparsers: Any, base: Any) -> None:
     secret.add_argument("--hex", action="store_true", help="the password is in hex, as an AuthorizationKey")
     secret.add_argument("--generate", action="store_true", help="make a password, and show it this once")
     secret.add_argument(
-        "--cost", type=int, metavar="N", help="what a guess costs: 10 to 18, twice as much each (default: 14)"
+        "--cost", type=int, metavar="N", help="what a guess costs: 10 to 18, twice as much each (default: 12)"
     )
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=AnyOrder

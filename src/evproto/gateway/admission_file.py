@@ -3,7 +3,7 @@
 ::
 
     [chargers.CP1]
-    password-hash = "$scrypt$ln=14,r=8,p=1$..."
+    password-hash = "$scrypt$ln=12,r=8,p=1$..."
 
     [chargers."55031412782305"]
     protocol = "ykc"

@@ -1,10 +1,10 @@
 """Passwords of chargers: what is kept of them, and whether one is right.
 
 Only a salted scrypt (RFC 7914) is kept, with its parameters, in the PHC string
-format: ``$scrypt$ln=14,r=8,p=1$salt$digest``, in base64 without padding. As in
+format: ``$scrypt$ln=12,r=8,p=1$salt$digest``, in base64 without padding. As in
 all that is built on HMAC, NULs at the end of a short password make no difference.
 
-Computing one takes tens of milliseconds, on purpose. It is done in threads, a
+Computing one takes a dozen milliseconds, on purpose. It is done in threads, a
 few at a time, and a password that was right is remembered (as a keyed hash, for
 as long as the process lives), so that chargers that come again cost next to nothing.
 """
@@ -28,8 +28,12 @@ from evproto.errors import EvprotoError
 
 __all__ = ["COST", "COSTS", "HashError", "Passwords", "check_hash", "make_hash"]
 
-COST: Final = 14
-"""Binary logarithm of scrypt's N, unless another is asked for: 16 MiB of memory."""
+COST: Final = 12
+"""Binary logarithm of scrypt's N, unless another is asked for: 4 MiB of memory.
+
+Little for what people think of, and enough for the random passwords that OCPP
+asks for; after a restart, a fleet is computed one by one.
+"""
 COSTS: Final = range(10, 19)
 """Those that are made and taken."""
 _R: Final = 8

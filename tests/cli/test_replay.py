@@ -297,6 +297,49 @@ def test_what_the_server_asks_is_answered_as_it_was(tmp_path: Path) -> None:
     assert said[1][:3] == [4, "other", "NotImplemented"]
 
 
+def test_an_answer_that_came_twice_comes_twice(tmp_path: Path) -> None:
+    # "Not plugged in" first, and then it worked (YKC V1.6, section 8.4).
+    def started(number: int, result: int) -> bytes:
+        return wrap(
+            0x33, bytes(16) + bytes.fromhex(f"{PILE} 01 {result:02X} 00"), number.to_bytes(2, "little")
+        )
+
+    def start(number: int) -> bytes:
+        return wrap(0x34, bytes(44), number.to_bytes(2, "little"))
+
+    path = (
+        Lines()
+        .pile(True, LOGIN, "127.0.0.1:5555")
+        .pile(False, LOGIN_OK, "127.0.0.1:5555")
+        .pile(False, start(7))
+        .pile(True, started(7, 0))
+        .pile(True, started(8, 1))
+        .pile(True, stopped(9, 3))
+        .pile(True, heartbeat(1))
+        .pile(False, heartbeat_answer(1))
+        .write(tmp_path)
+    )
+    answers: list[bytes] = []
+
+    async def talk(peer: Peer) -> None:
+        assert await peer.read() == LOGIN
+        await peer.write(LOGIN_OK)
+        # Nobody asked for this in the capture, so it is said as it was.
+        assert await peer.read() == stopped(9, 3)
+        assert await peer.read() == heartbeat(1)
+        await peer.write(start(300))
+        answers.extend([await peer.read(), await peer.read()])
+        await peer.write(heartbeat_answer(1))
+
+    async def scenario() -> None:
+        async with platform(talk) as where:
+            status, out, _ = await replay(path, "--ykc", where)
+            assert status == 0, out
+
+    play(scenario())
+    assert answers == [started(300, 0), started(300, 1)]
+
+
 def test_it_takes_as_long_as_it_took_and_less_if_told_to(tmp_path: Path) -> None:
     lines = (
         Lines().station(True, [2, "1", "Heartbeat", {}]).after(2.0).station(True, [2, "2", "Heartbeat", {}])

@@ -96,7 +96,8 @@ class _Writer:
         """Requests of the charger that have no answer yet."""
         self._asked: dict[Hashable, Hashable] = {}
         """Requests of the server that have none, and what they are about."""
-        self._last: list[bytes] | None = None
+        self._last: tuple[Hashable, list[bytes]] | None = None
+        """The answers to the last request of the server, and what answers to it are like."""
 
     def add(self, frame: Captured) -> None:
         if frame.connection and frame.connection != self._connection:
@@ -115,13 +116,15 @@ class _Writer:
             return
         if said.answers is not None:
             asked = self._take(self._asked, said.answers)
+            like = self._language.like(said.answers)
             if asked is not None:
-                self._last = [frame.data]
-                self._session.answers.setdefault(asked, deque()).append(self._last)
+                answers = [frame.data]
+                self._last = like, answers
+                self._session.answers.setdefault(asked, deque()).append(answers)
                 return
-            if self._last is not None and self._language.like(said.answers) is not None:
+            if like is not None and self._last is not None and self._last[0] == like:
                 # One more answer to the same request, as a success after "not plugged in".
-                self._last.append(frame.data)
+                self._last[1].append(frame.data)
                 return
         if said.asks is not None:
             self._open[said.asks] = said.name

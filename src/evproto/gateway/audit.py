@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 
 from evproto.errors import EvprotoError
 
-__all__ = ["Audit", "AuditEntry", "AuditError", "moment"]
+__all__ = ["Audit", "AuditEntry", "AuditError", "CommandRecord", "CommandState", "moment"]
 
 T = TypeVar("T")
+
+CommandState = Literal["queued", "sent", "accepted", "rejected", "timeout", "disconnected"]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commands (
@@ -59,27 +61,41 @@ class AuditError(EvprotoError):
     """The audit log cannot be read or written; then nothing is commanded."""
 
 
-class AuditEntry(msgspec.Struct, kw_only=True):
-    """One line of the log."""
+class CommandRecord(msgspec.Struct, kw_only=True):
+    """What is known of a command."""
+
+    id: str
+    """To ask for it later."""
+    protocol: str
+    charger: str
+    name: str
+    """What the charger was told, as in ``remote_start_request``."""
+    state: CommandState
+    created: dt.datetime
+    """When it was taken."""
+    sent: dt.datetime | None = None
+    """When it was written to the connection."""
+    ended: dt.datetime | None = None
+    """When it came to its end; null while it may still change."""
+    sequence: int | str | None = None
+    """The number it was sent under."""
+    fields: dict[str, Any]
+    """What the charger was told; cards, VINs and passwords hidden."""
+    answer: dict[str, Any] | None = None
+    """The fields of the charger's answer."""
+    text: str = ""
+    """One sentence for a person, where there is something to say."""
+
+
+class AuditEntry(CommandRecord, kw_only=True):
+    """One line of the log: a command, its answer without cards, VINs and passwords, and who gave it."""
 
     seq: int = 0
     """Grows from line to line."""
-    id: str
     caller: str
     """Name of the token."""
     address: str = ""
     """Where the caller called from."""
-    protocol: str
-    charger: str
-    name: str
-    state: str
-    created: dt.datetime
-    sent: dt.datetime | None = None
-    ended: dt.datetime | None = None
-    sequence: int | str | None = None
-    fields: dict[str, Any]
-    answer: dict[str, Any] | None = None
-    text: str = ""
     idempotency_key: str | None = None
     digest: str = ""
     """Hash of what was asked for, by which a repetition is recognised."""

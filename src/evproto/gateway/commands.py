@@ -14,27 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import hashlib
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from evproto.errors import EvprotoError
 from evproto.gateway.adapter import Adapter, CommandError, Ending, Prepared
-from evproto.gateway.audit import Audit, AuditEntry, moment
+from evproto.gateway.audit import Audit, AuditEntry, CommandRecord, CommandState, moment
 from evproto.gateway.events import new_id
 from evproto.gateway.logs import data
 
 __all__ = ["Command", "CommandDesk", "CommandState", "IdempotencyError", "Submission"]
 
 logger = logging.getLogger("evproto.gateway.commands")
-
-CommandState = Literal["queued", "sent", "accepted", "rejected", "timeout", "disconnected"]
 
 _REMEMBERED: Final = 10_000
 """Ended commands that are kept in memory with their whole answers."""
@@ -46,30 +43,9 @@ class IdempotencyError(EvprotoError):
     """The idempotency key was used for something else."""
 
 
-class Command(msgspec.Struct, kw_only=True):
+class Command(CommandRecord, kw_only=True):
     """A command, as the API shows it."""
 
-    id: str
-    """To ask for it later."""
-    protocol: str
-    charger: str
-    name: str
-    """What the charger was told, as in ``remote_start_request``."""
-    state: CommandState
-    created: dt.datetime
-    """When it was taken."""
-    sent: dt.datetime | None = None
-    """When it was written to the connection."""
-    ended: dt.datetime | None = None
-    """When it came to its end; null while it may still change."""
-    sequence: int | str | None = None
-    """The number it was sent under."""
-    fields: dict[str, Any]
-    """What the charger was told; cards, VINs and passwords hidden."""
-    answer: dict[str, Any] | None = None
-    """The fields of the charger's answer."""
-    text: str = ""
-    """One sentence for a person, where there is something to say."""
     by: str = ""
     """Name of the token it was given with."""
 
@@ -177,17 +153,7 @@ class CommandDesk:
             by=by,
         )
         entry = AuditEntry(
-            id=command.id,
-            caller=by,
-            address=address,
-            protocol=command.protocol,
-            charger=command.charger,
-            name=command.name,
-            state=command.state,
-            created=command.created,
-            fields=prepared.shown,
-            idempotency_key=key,
-            digest=digest,
+            **_members(command), caller=by, address=address, idempotency_key=key, digest=digest
         )
         live = _Live(command, entry)
         if key is not None:
@@ -411,18 +377,9 @@ def _digest(adapter: Adapter, charger: str, about: Any) -> str:
 
 
 def _command(entry: AuditEntry) -> Command:
-    return Command(
-        id=entry.id,
-        protocol=entry.protocol,
-        charger=entry.charger,
-        name=entry.name,
-        state=entry.state,  # type: ignore[arg-type]
-        created=entry.created,
-        sent=entry.sent,
-        ended=entry.ended,
-        sequence=entry.sequence,
-        fields=entry.fields,
-        answer=entry.answer,
-        text=entry.text,
-        by=entry.caller,
-    )
+    return Command(**_members(entry), by=entry.caller)
+
+
+def _members(record: CommandRecord) -> dict[str, Any]:
+    """What commands and lines of the log have in common."""
+    return {name: getattr(record, name) for name in CommandRecord.__struct_fields__}

@@ -22,7 +22,8 @@ async def until(condition: Callable[[], Any]) -> None:
 @contextlib.asynccontextmanager
 async def node(nats: NatsServer, folder: Path, name: str, **settings: Any) -> AsyncIterator[Running]:
     """A node with this name."""
-    settings = {"cluster__lease": 1.5, "server__drain_timeout": 5.0, **settings}
+    # Longer than a busy machine sleeps; who wants to see a node die says less.
+    settings = {"cluster__lease": 30, "server__drain_timeout": 5.0, **settings}
     async with serving(
         folder / name, cluster__servers=(nats.url,), cluster__node=name, **settings
     ) as running:
@@ -52,3 +53,17 @@ def holder(running: Running, charger: str, protocol: str = "ykc") -> str:
     if found is None or not registry(running).alive(found.entry.node, found.entry.instance):
         return ""
     return str(found.entry.node)
+
+
+def cluster(running: Running) -> Any:
+    """A node's part in the cluster."""
+    return running.server._cluster
+
+
+async def silence(running: Running) -> None:
+    """Have NATS hear nothing of a node any more, as if it were killed; its sockets stay."""
+    part = cluster(running)
+    for task in part.registry._tasks:
+        task.cancel()
+    await asyncio.gather(*part.registry._tasks, return_exceptions=True)
+    await part.link.close()

@@ -54,8 +54,8 @@ class Announcer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._own: dict[str, _Own] = {}
-        self._garbage: dict[str, int] = {}
-        """Entries of this instance without a connection, with their revisions."""
+        self._written: dict[str, int] = {}
+        """Revisions of the entries of this instance, of connections that have gone among them."""
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._busy: set[str] = set()
@@ -173,18 +173,18 @@ class Announcer:
 
     async def _write(self, key: str) -> None:
         own = self._own.get(key)
-        if own is None:
-            revision = self._garbage.pop(key, 0)
-            if revision:
-                await self._delete(key, revision)
-        elif own.present:
+        if own is not None and own.present:
             if not own.revision:
                 await self._announce(own)
-        else:
-            if own.revision:
-                await self._delete(key, own.revision)
-            if self._own.get(key) is own:
-                del self._own[key]
+            return
+        if (revision := self._written.get(key)) is not None:
+            await self._delete(key, revision)
+            if self._written.get(key) == revision:
+                del self._written[key]
+            else:
+                self._enqueue(key)
+        if own is not None and self._own.get(key) is own:
+            del self._own[key]
 
     async def _announce(self, own: _Own) -> None:
         value = msgspec.json.encode(own.entry)
@@ -218,6 +218,7 @@ class Announcer:
 
     def _adopt(self, own: _Own, revision: int) -> None:
         own.revision = revision
+        self._written[own.key] = max(revision, self._written.get(own.key, 0))
         if self._own.get(own.key) is not own:
             return
         newer = self._registry.registered(own.key)
@@ -234,15 +235,18 @@ class Announcer:
     def _on_charger(self, key: str, found: Registered | None, revision: int) -> None:
         """An entry has changed."""
         own = self._own.get(key)
+        ours = found is not None and found.entry.instance == self._registry.instance
+        if not ours and self._written.get(key, revision) < revision:
+            del self._written[key]
         if found is None:
             if own is not None and own.present and own.revision and revision > own.revision:
                 # Somebody took this node for dead.
                 own.revision = 0
                 self._enqueue(key)
             return
-        if found.entry.instance == self._registry.instance:
+        if ours:
+            self._written[key] = max(revision, self._written.get(key, 0))
             if own is None:
-                self._garbage[key] = revision
                 self._enqueue(key)
             elif self._is_its(found.entry, own) and revision > own.revision:
                 own.revision = revision
@@ -265,6 +269,11 @@ class Announcer:
 
     def _reconcile(self) -> None:
         """The copy of the registry is whole again: make it agree with what is connected here."""
+        self._written = {
+            key: found.revision
+            for key in self._registry.entries_of(self._registry.instance)
+            if (found := self._registry.registered(key)) is not None
+        }
         for own in list(self._own.values()):
             found = self._registry.registered(own.key)
             if found is not None and self._is_its(found.entry, own):
@@ -282,7 +291,6 @@ class Announcer:
                 continue
             own.revision = 0
             self._enqueue(own.key)
-        for key in self._registry.entries_of(self._registry.instance):
-            if key not in self._own and (found := self._registry.registered(key)) is not None:
-                self._garbage[key] = found.revision
+        for key in self._written:
+            if key not in self._own:
                 self._enqueue(key)

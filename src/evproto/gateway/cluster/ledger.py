@@ -33,6 +33,8 @@ logger = logging.getLogger("evproto.gateway.cluster")
 _DAY: Final = 86400.0
 _PATIENCE: Final = 2.0
 """Seconds that a command waits for being written, at most."""
+_ROOM: Final = 1024
+"""Bytes of a message beside its value."""
 _MOST: Final = 50_000
 """Commands that wait for NATS to come back, the newest ones."""
 
@@ -97,7 +99,7 @@ class Ledger:
         self.note(command)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while (writing := self._writing.get(command.id)) is not None:
+                while (writing := self._writing.get(command.id)) is not None and not writing.done():
                     await asyncio.shield(writing)
 
     async def find(self, id: str) -> Command | None:
@@ -141,13 +143,22 @@ class Ledger:
         try:
             await self._make()
             while (command := self._unwritten.get(id)) is not None:
-                kept = _Kept(node=self._registry.node, instance=self._registry.instance, command=command)
-                await self._bucket.put(escape(id), msgspec.json.encode(kept))
+                await self._bucket.put(escape(id), self._encoded(command))
                 if self._unwritten.get(id) is command:
                     del self._unwritten[id]
         except BucketError as error:
             logger.warning("command %s is not known to other nodes yet: %s", id, error)
             self.connected()
+
+    def _encoded(self, command: Command) -> bytes:
+        """A command as it is kept; what is larger than NATS takes is left out."""
+        kept = _Kept(node=self._registry.node, instance=self._registry.instance, command=command)
+        value = msgspec.json.encode(kept)
+        if len(value) + _ROOM > self._link.max_payload:
+            text = f"{command.text} Other nodes do not know the fields: they are larger than NATS takes."
+            command = msgspec.structs.replace(command, fields={}, answer=None, text=text.strip())
+            value = msgspec.json.encode(msgspec.structs.replace(kept, command=command))
+        return value
 
     async def _make(self) -> None:
         if not self._made:

@@ -50,6 +50,8 @@ _TAKE: Final = 5.0
 """Seconds another node has to take a command."""
 _CHECK: Final = 10.0
 """Seconds after which it is asked how a command is."""
+_AGAIN: Final = 0.5
+"""Seconds after which it is tried again to reach it."""
 _TOLD: Final = 600.0
 """Seconds for which the end of a command is kept for a node that cannot be told."""
 _ROOM: Final = 1024
@@ -341,7 +343,7 @@ class Router:
         except LinkError:
             # It may be about to connect to NATS again, as this node; if not, its lease runs out.
             await self._link.wait_connected(1.0)
-            return 0.5
+            return _AGAIN
         except msgspec.MsgspecError as error:
             logger.error("an answer on %s is none: %s", subject, error)
             return _CHECK
@@ -470,11 +472,12 @@ class Router:
                 await self._link.request(request.back, said, _TAKE)
                 return
             except LinkError as error:
-                # Who cannot be reached at the moment asks by himself.
                 here = self._registry.alive(request.node, request.node_instance)
-                if error.kind == "nobody" or self.stopping or not here:
+                if error.kind == "large" or self.stopping or not here:
                     return
+                # One of both is about to connect to NATS again.
                 await self._link.wait_connected(_TAKE)
+                await asyncio.sleep(_AGAIN)
 
     def _fitting(self, ended: _Ended) -> _Ended:
         """An end that fits into a message, without the charger's answer if need be."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from evproto.gateway.admission import Admitted, ChargerSettings, Door, Knock, make_door
@@ -45,6 +48,7 @@ def write(path: Path, text: str) -> Path:
 def config_error(**admission: Any) -> str:
     values = {f"admission.{name.replace('_', '-')}": value for name, value in admission.items()}
     with pytest.raises(ConfigError) as caught:
+        # Some of it is seen without the files.
         make_door(load(Layer(values, {})))
     return str(caught.value)
 
@@ -643,6 +647,27 @@ def test_many_knocks_share_connections_to_the_hook(tmp_path: Path) -> None:
 
 
 # --- all of them
+
+
+def test_the_page_on_admission_is_right(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "admission.md").read_text(encoding="utf-8")
+    (toml,) = re.findall("```toml\n(.*?)```", text, re.DOTALL)
+    question, answers = re.findall("```json\n(.*?)```", text, re.DOTALL)
+    path = write(tmp_path / "chargers.toml", toml.replace("$scrypt$ln=12,r=8,p=1$...", hash_of(PASSWORD)))
+    assert set(read_file(path).entries) == {"CP1", "acme~CP2", "55031412782305"}
+    yes, no = (json.loads(line) for line in answers.splitlines())
+
+    async def run() -> None:
+        async with HookServer() as hook, door(tmp_path, mode="hook", hook=hook.url) as at:
+            hook.answer = lambda body: yes
+            knock = ocpp("acme~CP1", b"secret", username="CP1", secure=True, version="ocpp1.6")
+            settings = await admitted(at, msgspec.structs.replace(knock, address="192.0.2.7:49152"))
+            assert (settings.heartbeat_interval, settings.version) == (60, "ocpp1.6")
+            assert hook.asked == [json.loads(question)]
+            hook.answer = lambda body: no
+            assert "not paid for" in await refused(at, ocpp())
+
+    asyncio.run(run())
 
 
 def test_an_open_door_is_none() -> None:

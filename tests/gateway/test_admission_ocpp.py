@@ -323,6 +323,21 @@ def test_the_password_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             assert secret.encode() not in content
 
 
+def test_strangers_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def run() -> None:
+        async with serving(tmp_path, **ALL, admission__mode="table") as server:
+            for _ in range(26):
+                found = await asyncio.gather(*(status(server, f"CP{number}") for number in range(10)))
+                assert found == [401] * 10
+
+    asyncio.run(run())
+    lines = [one for one in caplog.records if one.name.startswith("evproto") and "CP" in one.getMessage()]
+    # Who is asked at the door, and who is turned away: each a hundred of 260, or two if a minute begins.
+    assert 200 <= len(lines) <= 400
+
+
 def test_two_refusals_look_alike_from_outside(tmp_path: Path) -> None:
     put(tmp_path, "CP1", password_hash=hash_of(PASSWORD))
     put(tmp_path, "CP2", enabled=False)

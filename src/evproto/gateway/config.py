@@ -461,6 +461,8 @@ def _check_chargers(config: Config, at: Callable[[str], str]) -> Iterator[str]:
         yield f"{at('ocpp.authorize')}: set the URL that is asked: ocpp.hook"
     if ocpp.ask and not ocpp.hook:
         yield f"{at('ocpp.ask')}: set the URL that is asked: ocpp.hook"
+    if admission.mode == "open" and admission.require_password:
+        yield f"{at('admission.require-password')}: nobody knows the passwords while admission.mode is open"
     if admission.mode == "file" and admission.file is None:
         yield f"{at('admission.mode')}: set the file with the chargers: admission.file"
     if admission.mode == "hook" and not admission.hook:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["CSMS", "CentralSystem", "ControlCenter", "Listener", "Server", "Station"]
 
 logger = logging.getLogger("evproto.aio.ocpp")
+
+_COMPLAINTS = 100
+"""Lines a minute about those who were not let in."""
 
 R = TypeVar("R", bound=Response)
 
@@ -207,6 +211,7 @@ class Server(Endpoint[Station]):
         self.stations: Mapping[Identity, Station] = MappingProxyType(self._stations)
         """Who is connected, by identity."""
         self.listeners: list[Listener] = []
+        self._complaints = (0, 0)
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
         self._plugins: PluginHost | None = None
@@ -354,7 +359,9 @@ class Server(Endpoint[Station]):
         identity = found[1]
         refusal = await security.check(identity, handshake)
         if refusal is not None:
-            logger.info("%s refused: %d %s", spell_identity(identity), refusal.status, refusal.text.strip())
+            self._complain(
+                "%s refused: %d %s", spell_identity(identity), refusal.status, refusal.text.strip()
+            )
             return refusal
         chosen = select_subprotocol(handshake.subprotocols, self.spoken_with(identity))
         if chosen is None and not handshake.subprotocols:
@@ -362,7 +369,7 @@ class Server(Endpoint[Station]):
             chosen = None if assumed is None else (assumed, "")
         if chosen is None:
             offered = ", ".join(handshake.subprotocols) or "no subprotocol"
-            logger.info("%s offers %s, spoken are %s", spell_identity(identity), offered, [*self.codecs])
+            self._complain("%s offers %s, spoken are %s", spell_identity(identity), offered, [*self.codecs])
             # Let in and closed (1.6-J and part 4, section 3.2).
             return Accept(partial(TurnAway, reason="none of the offered subprotocols is spoken here"))
         version, spelled = chosen
@@ -373,6 +380,15 @@ class Server(Endpoint[Station]):
         if refusal is not None:
             return refusal
         return Accept(partial(self._arrived, identity, codec), spelled or None)
+
+    def _complain(self, text: str, *about: object) -> None:
+        """Log what became of somebody who was not let in: strangers must not be able to fill the log."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._complaints[0]:
+            self._complaints = minute, 0
+        self._complaints = minute, self._complaints[1] + 1
+        if self._complaints[1] <= _COMPLAINTS:
+            logger.info(text, *about)
 
     def spoken_with(self, identity: Identity) -> Sequence[str]:
         """What a client that was let in may choose from; for subclasses that know each of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -318,5 +319,30 @@ def test_an_answer_that_comes_late_is_an_event(tmp_path: Path) -> None:
                     "errorDescription": "no",
                     "errorDetails": {},
                 }
+
+    asyncio.run(work())
+
+
+def test_what_a_charger_says_of_an_error_quotes_no_secret(tmp_path: Path) -> None:
+    secret = "0123456789abcdef"
+
+    async def work() -> None:
+        async with connected(tmp_path, "ocpp1.6", ocpp__validation="strict") as (adapter, cp):
+            task = tell(adapter, "ChangeConfiguration", {"key": "AuthorizationKey", "value": secret})
+            frame = await cp.read()
+            error = [4, frame[1], "GenericError", f"{secret} is too short", {}]
+            await cp.text(json.dumps(error))
+            ending = await ended(task)
+            assert ending.state == "rejected"
+            assert "is too short" in ending.text
+            assert secret not in ending.text
+            # Nor what is said of an answer that cannot be read.
+            task = tell(adapter, "GetConfiguration", {})
+            entry = {"key": "AuthorizationKey", "readonly": secret, "value": "x"}
+            await cp.answer({"configurationKey": [entry]})
+            ending = await ended(task)
+            assert ending.state == "rejected"
+            assert "configurationKey[0].readonly breaks type" in ending.text
+            assert secret not in ending.text
 
     asyncio.run(work())

@@ -117,6 +117,7 @@ def test_a_hook_that_says_nothing_lets_nobody_charge(
                 begun = await cp.result("StartTransaction", start())
                 assert begun["idTagInfo"] == {"status": "Invalid"}
                 assert "the default is sent" in caplog.text
+                assert "Perhaps" not in caplog.text
                 assert "CARD4711" not in caplog.text
 
     asyncio.run(work())

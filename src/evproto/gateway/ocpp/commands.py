@@ -30,7 +30,7 @@ from evproto.gateway.adapter import (
     Verb,
 )
 from evproto.gateway.ocpp.conversation import Conversation
-from evproto.gateway.ocpp.frames import fields_of, payload_of, shown_payload
+from evproto.gateway.ocpp.frames import broken_places, fields_of, payload_of, shown_payload, shown_text
 from evproto.gateway.ocpp.known import KnownCharger, KnownChargers
 from evproto.gateway.ocpp.schemas import command_types
 from evproto.gateway.ocpp.shown import outlet_name, suggestions
@@ -156,14 +156,14 @@ class Commands:
                 sent(unique_id)
                 return Ending(state="sent")
             self._sending[unique_id] = sent
-            return await self._ask(conversation, station, message, timeout)
+            return await self._ask(conversation, station, message, timeout, prepared.fields)
         except CallTimeoutError as error:
             return Ending(state="timeout", text=str(error))
         except InvalidAnswerError as error:
             return Ending(
                 state="rejected",
-                text=f"the {self._noun} answered, but not as the protocol says; "
-                f"nobody knows whether it did it: {error.__cause__ or error}",
+                text=f"the {self._noun} answered, but not as the protocol says: {_why(error)}; "
+                "nobody knows whether it did it",
             )
         except (SessionClosedError, CallEndedError) as error:
             return Ending(state="disconnected", text=str(error))
@@ -174,13 +174,20 @@ class Commands:
             self._sending.pop(unique_id, None)
 
     async def _ask(
-        self, conversation: Conversation, station: Station, call: Call[Any], timeout: float | None
+        self,
+        conversation: Conversation,
+        station: Station,
+        call: Call[Any],
+        timeout: float | None,
+        sent_fields: dict[str, Any],
     ) -> Ending:
         self._note(conversation, call)
         try:
             result = await station.exchange(call, timeout=timeout)
         except CallRefusedError as error:
-            said = f"{error.error_code}: {error.error_description}".rstrip(": ")
+            said = f"{error.error_code[:50]}: {error.error_description}".rstrip(": ")
+            # It stands in the audit log, and may quote what was sent.
+            said = shown_text(said, self._dialect, call.action, sent_fields)
             return Ending(state="rejected", text=f"the {self._noun} refuses it with {said}")
         answer = fields_of(result, b"", station.codec)
         accepted, text = verdict(answer, self._noun)
@@ -303,6 +310,11 @@ def _results(answer: Mapping[str, Any]) -> Iterator[str]:
             for name in _VERDICTS:
                 if isinstance(entry, dict) and isinstance(entry.get(name), str):
                     yield entry[name]
+
+
+def _why(error: InvalidAnswerError) -> str:
+    cause = error.__cause__
+    return broken_places(cause) if isinstance(cause, MessageError) else "it cannot be read"
 
 
 def _number(connector: Any) -> int:

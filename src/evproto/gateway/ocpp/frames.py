@@ -11,15 +11,16 @@ import msgspec
 from evproto.errors import EncodeError
 from evproto.gateway.events import Event, EventFinding, Kind, new_id
 from evproto.gateway.ocpp.known import Heard
-from evproto.ocppj import Call, CallResult, Codec, Deviation, Dialect, Send
+from evproto.ocppj import Call, CallResult, Codec, Deviation, Dialect, MessageError, Send
 from evproto.ocppj.dialect import CALL, CALL_ERROR, CALL_RESULT, CALL_RESULT_ERROR, SEND
-from evproto.ocppj.redact import Redactor
+from evproto.ocppj.redact import Memory, Redactor
 
 __all__ = [
     "RECORDS",
     "Connection",
     "FrameSighting",
     "answer_name",
+    "broken_places",
     "connection_event",
     "event_name",
     "fields_of",
@@ -29,6 +30,7 @@ __all__ = [
     "redactor_of",
     "show_frame",
     "shown_payload",
+    "shown_text",
 ]
 
 RECORDS: Final = frozenset({"StartTransaction", "StopTransaction", "TransactionEvent"})
@@ -143,6 +145,18 @@ def shown_payload(dialect: Dialect, kind: int, action: str, payload: dict[str, A
     value = redactor_of(dialect).frame("", frame, action).value
     shown: dict[str, Any] = value[-1]
     return shown
+
+
+def shown_text(text: str, dialect: Dialect, action: str, payload: dict[str, Any]) -> str:
+    """What a charger says of a request with this payload, without what is to be hidden in that."""
+    needles = redactor_of(dialect).frame("", [CALL, "0", action, payload], action).needles
+    return Memory().context(text, needles)
+
+
+def broken_places(error: MessageError) -> str:
+    """What is wrong with a payload, without its values."""
+    places = dict.fromkeys(f"{one.path or 'the payload'} breaks {one.keyword}" for one in error.deviations)
+    return ", ".join(places)
 
 
 def show_frame(heard: Heard, dialect: Dialect, *, reveal: bool) -> dict[str, Any]:

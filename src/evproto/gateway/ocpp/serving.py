@@ -21,6 +21,7 @@ from evproto.gateway.ocpp.conversation import Conversation
 from evproto.gateway.ocpp.frames import (
     RECORDS,
     answer_name,
+    broken_places,
     fields_of,
     findings_of,
     moment,
@@ -286,7 +287,9 @@ class Serving:
             logger.warning("the hook gives no answer, the default is sent: %s", error, extra=about)
         except MessageError as error:
             logger.warning(
-                "the hook's answer is not one of this action, the default is sent: %s", error, extra=about
+                "the hook's answer is not one of this action, the default is sent: %s",
+                broken_places(error),
+                extra=about,
             )
         return adapter.response(call, {**default, **fixed})
 

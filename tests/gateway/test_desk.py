@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from evproto.gateway.adapter import Adapter, CommandType, Ending, Prepared
 from evproto.gateway.audit import Audit
 from evproto.gateway.commands import Command, CommandDesk
@@ -75,7 +77,8 @@ def test_commands_of_others_are_asked_for_elsewhere(tmp_path: Path) -> None:
     async def run() -> None:
         audit = await Audit.open(tmp_path / "audit.db")
         desk = CommandDesk(audit, elsewhere=ask)
-        mine = (await desk.submit(cast(Adapter, Echo()), prepared({}), by="me")).command.id
+        told = prepared({"card": "4711"})
+        mine = (await desk.submit(cast(Adapter, Echo()), told, by="me")).command.id
         await desk.wait(mine)
         assert await desk.get(mine) is not None
         assert asked == []
@@ -91,6 +94,13 @@ def test_commands_of_others_are_asked_for_elsewhere(tmp_path: Path) -> None:
         assert found is not None
         assert found.state == "accepted"
         assert asked == ["theirs"] * 4
+        # Whoever may only read gets what was hidden elsewhere as it is, and of this desk what the log has.
+        theirs = msgspec.structs.replace(found, answer={"hidden": "already"})
+        assert (await desk.redacted(theirs)).answer == {"hidden": "already"}
+        own = await desk.get(mine)
+        assert own is not None
+        assert own.answer == {"card": "4711"}
+        assert (await desk.redacted(own)).answer == {}
         await desk.close()
         await audit.close()
 

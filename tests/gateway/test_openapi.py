@@ -171,6 +171,23 @@ def test_every_action_and_field_of_all_protocols_is_described(tmp_path: Path) ->
     assert list(limits["properties"])[-2:] == ["evseId", "chargingProfile"]
     assert len(document["paths"]["/chargers/{identity}/commands/Reset"]["post"]["responses"]) > 5
 
+    # What the documents say that can be asked for can be.
+    patterns = [
+        (re.compile(re.sub(r"\\{[a-z]+\\}", "[^/]+", re.escape(path))), set(methods))
+        for path, methods in document["paths"].items()
+    ]
+    found = 0
+    for page in ("rest.md", "neutral.md"):
+        text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+        for line in re.findall(r"^(?:\$ )?curl (?:.*\\\n)*.*", text, re.MULTILINE):
+            method = "post" if re.search(r"\s-d |-X POST", line) else "get"
+            path = re.search(r"localhost:9556(/[^\s'?]*)", line)
+            assert path is not None, line
+            wanted = path[1].replace("...", "")
+            assert any(one.fullmatch(wanted) and method in methods for one, methods in patterns), line
+            found += 1
+    assert found > 15
+
 
 def test_one_name_for_two_things_is_kept_apart(tmp_path: Path) -> None:
     from evproto.gateway.openapi_parts import Components

@@ -88,7 +88,8 @@ class CommandDesk:
             on_end: is told of each command that has ended.
             on_change: is told of each command that is written down, sent, and has ended, in this order;
                 what it is given changes later, so it keeps a copy, if anything.
-            elsewhere: asked by id for what this desk has never heard of; commands of other nodes.
+            elsewhere: asked by id for what this desk has never heard of; commands of other nodes, their
+                answers without cards, VINs and passwords.
         """
         self._audit = audit
         self._clock = clock
@@ -246,7 +247,7 @@ class CommandDesk:
     async def redacted(self, command: Command) -> Command:
         """The command with what is hidden in the audit log hidden in its answer too.
 
-        The answer to a command that is not in this audit log is left out.
+        Commands from elsewhere have it hidden already.
 
         Raises:
             AuditError: the audit log cannot be read.
@@ -254,7 +255,10 @@ class CommandDesk:
         if command.answer is None:
             return command
         entry = await self._audit.get(command.id)
-        return msgspec.structs.replace(command, answer=None if entry is None else entry.answer)
+        if entry is not None:
+            return msgspec.structs.replace(command, answer=entry.answer)
+        mine = command.id in self._live or command.id in self._ended
+        return msgspec.structs.replace(command, answer=None) if mine else command
 
     async def drain(self) -> None:
         """Wait until no command is under way."""

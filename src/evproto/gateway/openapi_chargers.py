@@ -266,7 +266,7 @@ def _commands_of_all(adapters: Sequence[Adapter], components: Components, where:
                         "fields": _body(adapter, command, components),
                         "protocol": {"enum": ["", adapter.protocol, family(adapter.protocol)]},
                     },
-                    "required": ["name"],
+                    "required": ["name", "fields"] if command.schema.get("required") else ["name"],
                     "additionalProperties": False,
                 },
             )

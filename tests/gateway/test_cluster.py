@@ -116,6 +116,45 @@ def test_chargers_of_other_nodes_are_shown_and_wrong_commands_refused_where_they
     run(tmp_path, scenario)
 
 
+def test_what_a_charger_is_and_does_is_asked_of_its_node(tmp_path: Path) -> None:
+    async def scenario(nats: NatsServer) -> None:
+        async with nodes(nats, tmp_path, "a", "b") as (a, b):
+            pile = await b.pile()
+            charging = f"{'12' * 16} {PILE} 01 03 00 01" + "00" * 33
+            pile.send(0x13, bytes.fromhex(charging)[:60])
+            await until(lambda: holder(a, PILE) == "b")
+            async with asyncio.timeout(30):
+                while not (await b.client.get(f"/piles/{PILE}")).json()["guns"]:
+                    await asyncio.sleep(0.02)
+            # The node that has it, and the one that asks it.
+            for path in (f"/piles/{PILE}", f"/chargers/{PILE}"):
+                there, here = [(await one.client.get(path)).json() for one in (b, a)]
+                for one in (there, there.get("detail", {})):
+                    one.pop("last_seen", None)
+                    one.pop("node", None)
+                for one in (here, here.get("detail", {})):
+                    one.pop("last_seen", None)
+                    assert one.pop("node", "b") == "b"
+                there.pop("seen", None), here.pop("seen", None)
+                assert here == there
+            # Which command a verb is depends on what goes on: its node knows.
+            asked = asyncio.create_task(
+                a.client.post(f"/chargers/{PILE}/stop", json={"transaction": "12" * 16})
+            )
+            await obey(pile)
+            answer = await asked
+            assert (answer.status_code, answer.json()["state"]) == (200, "accepted"), answer.text
+            answer = await a.client.post(f"/chargers/{PILE}/stop", json={"transaction": "99" * 16})
+            assert (answer.status_code, answer.json()["path"]) == (422, "transaction")
+            await silence(b)
+            answer = await a.client.post(f"/chargers/{PILE}/stop", json={"transaction": "12" * 16})
+            assert answer.status_code == 409
+            assert "does not answer" in answer.json()["detail"]
+            assert (await a.client.get(f"/piles/{PILE}")).json()["node"] == "b"
+
+    run(tmp_path, scenario)
+
+
 def test_a_charger_that_comes_to_another_node_is_that_nodes(tmp_path: Path) -> None:
     async def scenario(nats: NatsServer) -> None:
         async with nodes(nats, tmp_path, "a", "b") as (a, b):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "CommandType",
     "Ending",
     "EndingState",
+    "FarAdapter",
     "Glance",
     "InvalidCommandError",
     "ListenError",
@@ -35,6 +36,8 @@ __all__ = [
     "Tap",
     "UnknownChargerError",
     "Verb",
+    "informed",
+    "translated",
 ]
 
 EndingState = Literal["sent", "accepted", "rejected", "timeout", "disconnected"]
@@ -305,6 +308,40 @@ class Adapter(Protocol):
     def tap(self, tap: Tap) -> Callable[[], None]:
         """Hand on every frame from now on, both ways; returns what ends it."""
         ...
+
+
+@runtime_checkable
+class FarAdapter(Protocol):
+    """An adapter some of whose chargers are connected to other nodes, which know more of them."""
+
+    async def inform(self, identity: str) -> None:
+        """Ask the node of a charger about it; ``charger`` and ``glance`` say what it said for a moment."""
+        ...
+
+    async def translate_there(
+        self, identity: str, verb: Verb, body: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """As :meth:`Adapter.translate`, by the node of the charger."""
+        ...
+
+
+async def informed(adapter: Adapter, identity: str) -> None:
+    """Have an adapter know what can be known of a charger, wherever it is connected."""
+    if isinstance(adapter, FarAdapter):
+        await adapter.inform(identity)
+
+
+async def translated(
+    adapter: Adapter, identity: str, verb: Verb, body: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """As :meth:`Adapter.translate`, for a charger that is connected wherever.
+
+    Raises:
+        CommandError: as said there; or the charger's node cannot be asked.
+    """
+    if isinstance(adapter, FarAdapter):
+        return await adapter.translate_there(identity, verb, body)
+    return adapter.translate(identity, verb, body)
 
 
 class Presence(Protocol):

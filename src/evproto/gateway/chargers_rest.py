@@ -16,7 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from evproto.gateway.adapter import InvalidCommandError, UnknownChargerError, Verb
+from evproto.gateway.adapter import (
+    ChargerOfflineError,
+    InvalidCommandError,
+    UnknownChargerError,
+    Verb,
+    informed,
+    translated,
+)
 from evproto.gateway.neutral import (
     AmbiguousChargerError,
     ChargerList,
@@ -109,6 +116,7 @@ class ChargersApi:
     async def show(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /chargers/{id}``."""
         found = self.find(request)
+        await informed(found.adapter, found.identity)
         shown = detail_of(found)
         if shown is None:
             raise ProblemError("unknown_charger", f"no charger {found.identity} has been here")
@@ -184,11 +192,13 @@ class ChargersApi:
                 why = (glance.reason if glance is not None else "") or "it is not connected"
                 raise ProblemError("offline", f"charger {identity} is offline: {why}")
             try:
-                name, fields = adapter.translate(identity, verb, body)
+                name, fields = await translated(adapter, identity, verb, body)
             except InvalidCommandError as error:
                 raise ProblemError("invalid", str(error), path=error.path) from None
             except UnknownChargerError as error:
                 raise ProblemError("unknown_charger", str(error)) from None
+            except ChargerOfflineError as error:
+                raise ProblemError("offline", str(error)) from None
             prepared = self._api.prepare(adapter, identity, name, fields)
             return await self._api.take(
                 request, caller, adapter, prepared, wait=wait, timeout=timeout, about=about

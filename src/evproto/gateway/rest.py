@@ -24,6 +24,7 @@ from evproto.gateway.adapter import (
     InvalidCommandError,
     Prepared,
     UnknownChargerError,
+    informed,
 )
 from evproto.gateway.audit import Audit, AuditEntry, AuditError, moment
 from evproto.gateway.commands import Command, CommandDesk, IdempotencyError, Submission
@@ -146,6 +147,7 @@ class Api:
 
         async def handle(request: Request, caller: Caller) -> Response:
             identity = request.path_params["identity"]
+            await informed(adapter, identity)
             found = adapter.charger(identity)
             if found is None:
                 raise _unknown(adapter, identity)

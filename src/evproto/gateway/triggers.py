@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from evproto.gateway.adapter import Adapter, UnknownChargerError
+from evproto.gateway.adapter import Adapter, UnknownChargerError, informed
 from evproto.gateway.commands import Command
 from evproto.gateway.neutral import AmbiguousChargerError, Chargers, Found
 from evproto.gateway.problems import ProblemError
@@ -113,6 +113,7 @@ class _Triggers:
         except _FailError as fail:
             return fail.response()
         adapter, identity = found.adapter, found.identity
+        await informed(adapter, identity)
         glance, detail = adapter.glance(identity), adapter.charger(identity) or {}
         connected = glance is not None and glance.state != "offline"
         interval = detail.get("heartbeat_interval")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,24 +30,48 @@ from evproto.gateway.cluster.routing import Routed, Router
 __all__ = ["ClusterAdapter"]
 
 
+_MOMENT: Final = 2.0
+"""Seconds for which what another node said of a charger is shown."""
+_REMEMBERED: Final = 1000
+
+
+class _Told(NamedTuple):
+    """What another node said of a charger."""
+
+    revision: int
+    at: float
+    charger: dict[str, Any]
+    glance: Glance
+
+
 class ClusterAdapter:
     """An adapter that also knows the chargers of other nodes.
 
     What is connected here is shown and commanded as ever. Of a charger of
-    another node it is known that it is online, where and since when; commands
-    for it are checked here and carried out there. Frames, events and what a
-    protocol remembers of a charger are with the node that it is connected to.
+    another node it is known that it is online, where and since when; for a moment
+    after :meth:`inform`, what its node says of it. Commands for it are checked
+    here and carried out there. Its frames and events are with its node.
 
     Args:
         local: the protocol's adapter.
         registry: who has which charger.
         router: carries commands to other nodes.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, local: Adapter, registry: Registry, router: Router) -> None:
+    def __init__(
+        self,
+        local: Adapter,
+        registry: Registry,
+        router: Router,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.local = local
         self._registry = registry
         self._router = router
+        self._clock = clock
+        self._told: OrderedDict[str, _Told] = OrderedDict()
 
     # --- what is the same everywhere
 
@@ -119,6 +145,9 @@ class ClusterAdapter:
         if found is None:
             return self.local.charger(identity)
         entry = found.entry
+        told = self._lately(found)
+        if told is not None:
+            return {**told.charger, "node": entry.node}
         return {
             "id": entry.charger,
             "protocol": entry.protocol,
@@ -137,6 +166,9 @@ class ClusterAdapter:
                 return here
             return msgspec.structs.replace(here, node=self._registry.node)
         entry = found.entry
+        told = self._lately(found)
+        if told is not None:
+            return msgspec.structs.replace(told.glance, node=entry.node)
         return Glance(
             charger=entry.charger,
             protocol=_spoken(entry),
@@ -145,18 +177,39 @@ class ClusterAdapter:
             node=entry.node,
         )
 
-    async def fetch(self, identity: str) -> dict[str, Any] | None:
-        """What the charger's node says of it, as :meth:`charger` does; what is known here if it does not."""
+    async def inform(self, identity: str) -> None:
+        """See :class:`evproto.gateway.adapter.FarAdapter`."""
         found = self._elsewhere(identity)
-        told = None if found is None else await self._router.show(found)
-        if found is None or told is None:
-            return self.charger(identity)
-        return {**told, "node": found.entry.node}
+        if found is None:
+            return
+        shown = await self._router.show(found)
+        if shown is None:
+            return
+        self._told[found.entry.charger] = _Told(found.revision, self._clock(), *shown)
+        self._told.move_to_end(found.entry.charger)
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+
+    def _lately(self, found: Registered) -> _Told | None:
+        """What the charger's node has said of this connection a moment ago."""
+        told = self._told.get(found.entry.charger)
+        if told is None or told.revision != found.revision or self._clock() - told.at > _MOMENT:
+            return None
+        return told
 
     # --- commands
 
     def translate(self, identity: str, verb: Verb, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         return self.local.translate(identity, verb, body)
+
+    async def translate_there(
+        self, identity: str, verb: Verb, body: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """See :class:`evproto.gateway.adapter.FarAdapter`."""
+        found = self._elsewhere(identity)
+        if found is None:
+            return self.local.translate(identity, verb, body)
+        return await self._router.translate(found, verb, body)
 
     def check(self, identity: str, command: str, body: Any, *, version: str = "") -> Prepared:
         return self.local.check(identity, command, body, version=version)

@@ -33,9 +33,11 @@ from evproto.gateway.adapter import (
     ChargerOfflineError,
     CommandError,
     Ending,
+    Glance,
     InvalidCommandError,
     Prepared,
     UnknownChargerError,
+    Verb,
 )
 from evproto.gateway.cluster.announcing import Announcer
 from evproto.gateway.cluster.buckets import BucketError
@@ -93,6 +95,15 @@ class _Show(msgspec.Struct, frozen=True, kw_only=True, tag="show"):
     charger: str
 
 
+class _Translate(msgspec.Struct, frozen=True, kw_only=True, tag="translate"):
+    """What command is this verb, for this charger?"""
+
+    protocol: str
+    charger: str
+    verb: Verb
+    body: dict[str, Any]
+
+
 class _Sent(msgspec.Struct, frozen=True, kw_only=True, tag="sent"):
     """It was written to the charger's connection."""
 
@@ -110,17 +121,23 @@ class _Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """To :class:`_Run`: taken, or why not. To :class:`_Ask`: taken and perhaps ended, or unknown."""
+    """To :class:`_Run`: taken, or why not. To :class:`_Ask`: taken and perhaps ended, or unknown.
+
+    To :class:`_Show` and :class:`_Translate`: what was asked for, or why there is none.
+    """
 
     taken: bool = False
     refused: str = ""
-    """stale: this connection is not here; unsent: as ``text`` says; unknown: there is no such command."""
+    """stale: this connection is not here; unsent, invalid: as ``text`` says; unknown: no such command."""
     text: str = ""
+    path: str = ""
     ended: _Ended | None = None
     shown: dict[str, Any] | None = None
+    glance: Glance | None = None
+    command: tuple[str, dict[str, Any]] | None = None
 
 
-_decode_request = msgspec.json.Decoder(_Run | _Ask | _Show | _Sent | _Ended).decode
+_decode_request = msgspec.json.Decoder(_Run | _Ask | _Show | _Translate | _Sent | _Ended).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -353,14 +370,40 @@ class Router:
             waiting.end(_lost("the node that it is connected to does not know the command"))
         return _CHECK
 
-    async def show(self, target: Registered) -> dict[str, Any] | None:
+    async def show(self, target: Registered) -> tuple[dict[str, Any], Glance] | None:
         """What the node of a charger knows of it; None: that cannot be had now."""
         entry = target.entry
         request = _Show(protocol=entry.protocol, charger=entry.charger)
-        with contextlib.suppress(LinkError, msgspec.MsgspecError):
-            answer = await self._link.request(self._subject(entry.node), _encode(request), _TAKE)
-            return _decode_answer(answer).shown
-        return None
+        try:
+            answer = await self._question(entry.node, request)
+        except (LinkError, msgspec.MsgspecError) as error:
+            logger.warning("node %s does not say what it knows of %s: %s", entry.node, entry.charger, error)
+            return None
+        return None if answer.shown is None or answer.glance is None else (answer.shown, answer.glance)
+
+    async def translate(
+        self, target: Registered, verb: Verb, body: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """The command that a verb is for a charger of another node, as that node says.
+
+        Raises:
+            InvalidCommandError: there is none.
+            ChargerOfflineError: the node cannot be asked.
+        """
+        entry = target.entry
+        request = _Translate(protocol=entry.protocol, charger=entry.charger, verb=verb, body=body)
+        try:
+            answer = await self._question(entry.node, request)
+        except (LinkError, msgspec.MsgspecError) as error:
+            raise ChargerOfflineError(
+                f"node {entry.node}, which {entry.charger} is connected to, does not answer: {error}"
+            ) from None
+        if answer.command is None:
+            raise InvalidCommandError(answer.text, path=answer.path)
+        return answer.command
+
+    async def _question(self, node: str, request: _Show | _Translate) -> _Answer:
+        return _decode_answer(await self._link.request(self._subject(node), _encode(request), _TAKE))
 
     # --- carrying out
 
@@ -377,6 +420,8 @@ class Router:
             answer = self._how_is(request)
         elif isinstance(request, _Show):
             answer = self._shown(request)
+        elif isinstance(request, _Translate):
+            answer = self._translated(request)
         elif (waiting := self._waiting.get(request.id)) is not None:
             if isinstance(request, _Sent):
                 waiting.on_sent(request.number)
@@ -389,7 +434,18 @@ class Router:
 
     def _shown(self, request: _Show) -> _Answer:
         adapter = self.adapters.get(request.protocol)
-        return _Answer(taken=True, shown=None if adapter is None else adapter.charger(request.charger))
+        if adapter is None:
+            return _Answer()
+        return _Answer(shown=adapter.charger(request.charger), glance=adapter.glance(request.charger))
+
+    def _translated(self, request: _Translate) -> _Answer:
+        adapter = self.adapters.get(request.protocol)
+        if adapter is None:
+            return _Answer(text=f"node {self._registry.node} does not serve {request.protocol}")
+        try:
+            return _Answer(command=adapter.translate(request.charger, request.verb, request.body))
+        except CommandError as error:
+            return _Answer(refused="invalid", text=str(error), path=error.path)
 
     def _how_is(self, request: _Ask) -> _Answer:
         job = self._jobs.get(request.id)

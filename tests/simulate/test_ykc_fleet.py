@@ -134,6 +134,28 @@ def test_a_platform_that_goes_away_is_found_again() -> None:
     assert fleet.statistics.counts["connections lost"] >= 2
 
 
+def test_a_pile_moves_to_another_platform_when_its_own_is_gone() -> None:
+    async def main() -> None:
+        other = Server()
+        async with other.running():
+            one = Server()
+            async with one.running():
+                servers = (("127.0.0.1", one.port), ("127.0.0.1", other.port))
+                fleet = Fleet(FleetPlan(servers=servers, piles=4, habits=None))
+                task = asyncio.create_task(fleet.run())
+                await one.until(lambda: len(one.of(m.LoginRequest)) == 2)
+                await other.until(lambda: len(other.of(m.LoginRequest)) == 2)
+            # Its port is closed; what is left of its connections goes with the piles' next breath.
+            for listener in list(one.listeners):
+                listener.transport.abort()
+            await other.until(lambda: len(other.of(m.LoginRequest)) == 4)
+            fleet.stop()
+            await task
+            assert len({login.pile_id for login in other.of(m.LoginRequest)}) == 4
+
+    asyncio.run(main())
+
+
 # Faults, seen on the wire
 
 

@@ -90,6 +90,7 @@ class Driver:
     Attributes:
         model: the charger.
         first: done when the first attempt to connect has ended; its result is the error, or None.
+        answered: done when its first BootNotification was answered, or nobody could be reached.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Driver:
         self._keeping = False
         self._stopped = False
         self.first: asyncio.Future[Exception | None]
+        self.answered: asyncio.Event = asyncio.Event()
 
     # What the fleet does
 
@@ -209,6 +211,7 @@ class Driver:
         if isinstance(error, HandshakeError) and error.status is not None:
             self._counts[f"refused: {error.status}"] += 1
         self._server = (self._server + 1) % len(self._line.urls)
+        self.answered.set()
         if not self.first.done():
             self.first.set_result(error)
 
@@ -223,6 +226,7 @@ class Driver:
             self._let_in()
 
     def _booted(self, upstream: Upstream, request: Any, response: Any) -> None:
+        self.answered.set()
         if response.status != "Accepted":
             self._counts[f"boots {str(response.status).lower()}"] += 1
             return

@@ -19,6 +19,8 @@ from evproto.simulate.ocppj.driver import Driver, Line
 __all__ = ["Fleet", "Plan", "utc_milliseconds"]
 
 _now: Final = time.monotonic
+_IN_WITHIN: Final = 20.0
+"""Seconds that a run waits for the last chargers to be let in, before its duration begins."""
 _AT_ONCE: Final = 100
 """Connections that are closed at the same time."""
 
@@ -105,6 +107,16 @@ class Fleet(fleets.Fleet):
                 await self._try_servers(driver)
             if await self._pace(index, begin, plan.connect_rate):
                 return
+        assert self._stop is not None
+        stopped = asyncio.ensure_future(self._stop.wait())
+        answers = asyncio.ensure_future(self._all_answered())
+        await asyncio.wait({stopped, answers}, timeout=_IN_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        answers.cancel()
+
+    async def _all_answered(self) -> None:
+        for driver in self.drivers:
+            await driver.answered.wait()
 
     async def _try_servers(self, driver: Driver) -> None:
         """Wait for the first connection.

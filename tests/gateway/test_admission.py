@@ -315,6 +315,10 @@ def test_many_knocks_at_a_changed_file_read_it_once(tmp_path: Path, caplog: pyte
             "already",
         ),
         ("[chargers.CP1]\nenabled = \n", "line 2", "no TOML"),
+        ("[[chargers.CP1]]\n", "chargers.CP1", "[chargers.ID]"),
+        (f"[chargers.CP1]\nheartbeat-interval = {'9' * 5000}\n", "toml", "no TOML"),
+        ("[chargers.CP1]\n" + "a." * 3000 + "b = 1\n", "chargers.CP1.a", "no such key"),
+        ("x = " + "[" * 3000, "toml", "no TOML"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(

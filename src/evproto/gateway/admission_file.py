@@ -86,7 +86,8 @@ def read_file(path: Path) -> ChargerFile:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise FileError([f"{path}, line {line}: this is no UTF-8"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not TOMLDecodeError alone: numbers of thousands of digits are none that Python reads.
         raise FileError([f"{path}: this is no TOML: {error}"]) from None
     found: list[tuple[tuple[str, ...], str]] = []
     for name in tables:
@@ -199,7 +200,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
         alone = line if header else f"{left}= 0" if equals else ""
         try:
             keys = _path(tomllib.loads(alone)) if alone else ()
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             continue
         full = keys if header else (*table, *keys)
         if header:

@@ -8,7 +8,6 @@ and after any restart.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +48,7 @@ def record_digest(fields: dict[str, Any]) -> str:
     repetition that it was offline meanwhile.
     """
     content = {name: value for name, value in fields.items() if name != "offline"}
-    return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    return digest_of(msgspec.json.encode(content, order="sorted"))
 
 
 def start_key(fields: dict[str, Any]) -> str:
@@ -77,5 +76,7 @@ def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
 
 def _text(value: Any) -> str:
     """A value for a key; texts cannot run into each other."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    if type(value) is int:
+        return str(value)
+    text = value if isinstance(value, str) else msgspec.json.encode(value, order="sorted").decode()
     return text.replace("\\", "\\\\").replace("|", "\\|")

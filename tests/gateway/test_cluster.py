@@ -238,6 +238,8 @@ def test_a_node_that_falls_silent_loses_its_chargers_and_its_commands_end(tmp_pa
             assert holder(a, PILE) == ""
             assert (await a.command("remote_stop_request", {"gun_no": "01"})).status_code == 404
             await until(lambda: registry(a).count() == 1)
+            # And its lease, so that names of processes do not pile up.
+            await until(lambda: not registry(a).known("b"))
             again = await a.pile()
             await obeyed(a, again)
 
@@ -288,6 +290,22 @@ def test_chargers_are_served_while_nats_is_away_and_known_to_all_afterwards(tmp_
             await until(lambda: cluster(a).ledger.waiting == 0)
             assert (await command(b, taken["id"]))["state"] == "accepted"
             await obeyed(b, a.piles[0])
+
+    run(tmp_path, scenario)
+
+
+def test_a_node_starts_without_nats_and_joins_when_it_is_there(tmp_path: Path) -> None:
+    async def scenario(nats: NatsServer) -> None:
+        await asyncio.to_thread(nats.kill)
+        async with node(nats, tmp_path, "a") as a:
+            pile = await a.pile()
+            assert (await a.client.get("/ready")).status_code == 503
+            await obeyed(a, pile)
+            await asyncio.to_thread(nats.start)
+            async with node(nats, tmp_path, "b") as b:
+                await until(lambda: holder(b, PILE) == "a")
+                await until(lambda: not registry(a).problems())
+                await obeyed(b, pile)
 
     run(tmp_path, scenario)
 

@@ -224,6 +224,11 @@ class Server:
             return None
         from evproto.gateway.cluster.cluster import Cluster
 
+        if "stored" in (self.config.ykc.confirm, self.config.ocpp.confirm):
+            logger.warning(
+                "records are confirmed when they are on the disk of this node, which others cannot reach: "
+                "forward them through JetStream, and leave ykc.confirm and ocpp.confirm unset"
+            )
         cluster = Cluster(self.config.cluster, self.metrics)
         cluster.attach(self.desk)
         for side in self._sides:

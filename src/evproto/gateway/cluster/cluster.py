@@ -133,9 +133,9 @@ class Cluster:
         await self.router.start()
         self.registry.start()
         self.announcer.start()
-        await self.link.start(_PATIENCE)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
+                await self.link.start(_PATIENCE)
                 await self.registry.ready.wait()
         nodes = [entry.node for entry in self.registry.nodes()]
         if self.registry.ready.is_set():

@@ -198,6 +198,10 @@ class Registry:
         found = self._nodes.get(node)
         return found is not None and found.entry.instance == instance and self._is_alive(found)
 
+    def known(self, node: str) -> bool:
+        """Whether there is a lease of a node, run out or not."""
+        return node in self._nodes
+
     def leaving(self, node: str) -> bool:
         """Whether a node has said that it is about to stop."""
         found = self._nodes.get(node)
@@ -477,7 +481,7 @@ class Registry:
                 await asyncio.gather(*(self._clear(key) for key in keys))
         for name, node in list(self._nodes.items()):
             instance = node.entry.instance
-            if node.dead and instance not in self._by_instance and now - node.seen > 6 * self.lease:
+            if node.dead and instance not in self._by_instance and now - node.seen > 3 * self.lease:
                 with contextlib.suppress(BucketError, RevisionError):
                     await self._node_bucket.delete(escape(name), last=node.revision)
 

@@ -450,6 +450,23 @@ def test_the_rest() -> None:
         bench.ask("InstallCertificate", certificateType="CentralSystemRootCertificate", certificate="x")
 
 
+def test_setting_the_clock_does_not_tear_a_transaction() -> None:
+    bench = charging(sample_interval=60)
+    bench.run(120)
+    told = bench.model.moment(bench.now)
+    bench.model.set_clock(told - timedelta(milliseconds=900), bench.now)
+    assert bench.model.moment(bench.now) == told
+    bench.model.set_clock(told - timedelta(hours=5), bench.now)
+    assert bench.model.moment(bench.now) == told - timedelta(hours=5)
+    bench.run(120)
+    bench.model.stop(1, bench.now)
+    bench.take()
+    times = [one["meterValue"][0]["timestamp"] for one in bench.of("MeterValues")]
+    assert times == sorted(times)
+    assert bench.of("StopTransaction")[0]["timestamp"] >= times[-1]
+    assert bench.of("StatusNotification")[-1]["timestamp"] < times[0]
+
+
 # Determinism
 
 

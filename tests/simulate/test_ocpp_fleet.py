@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cli.shell import run
 from ocppj.instances import Maker
 from ocppj.official import schema
 
-from evproto.aio.ocpp import Admission
+from evproto.aio.ocpp import Admission, ServerTLS
 from evproto.errors import CallRefusedError
 from evproto.simulate.fleet import Event, Surroundings
 from evproto.simulate.ocpp import Fleet, FleetPlan, Habits, NoServerError, parse_faults
@@ -271,6 +273,29 @@ def test_passwords() -> None:
         plan = {"stations": 1, "password": password}
         fleet = with_central(plan, check, authenticate=knows, listen={"profile": 1})
         assert fleet.failures == (password != "secret")
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    certificate.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+    key.write_bytes(made.private_key_pem.bytes())
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def main() -> None:
+        central = Central()
+        async with central.running(tls=ServerTLS(certificate, key)) as url:
+            secure = url.replace("ws://", "wss://")
+            plan = FleetPlan(urls=[secure], stations=2, habits=None)
+            fleet = Fleet(plan, Surroundings(tls=trusting))
+            await running(fleet, lambda: central.until(lambda: len(central.of("StatusNotification")) >= 4))
+            stranger = Fleet(plan, Surroundings(tls=ssl.create_default_context()))
+            with pytest.raises(NoServerError, match="certificate"):
+                await stranger.run(10)
+
+    asyncio.run(main())
 
 
 def test_nobody_listens() -> None:

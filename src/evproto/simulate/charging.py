@@ -44,6 +44,13 @@ class Clock:
         """Local time since 1970-01-01 00:00, in ms."""
         return now + self.offset
 
+    def set(self, local: int, now: int) -> bool:
+        """Show another time; False if that is what it shows, to within a second."""
+        if abs(self.local(now) - local) < 1000:
+            return False
+        self.offset = local - now
+        return True
+
     def time_of_day(self, now: int) -> int:
         """Milliseconds since local midnight."""
         return (now + self.offset) % DAY

@@ -180,7 +180,7 @@ class GatewayModel:
 
     def set_clock(self, to: dt.datetime, now: int) -> None:
         """The control center has said what time it is."""
-        self.clock.offset = (to - _EPOCH) // dt.timedelta(milliseconds=1) - now
+        self.clock.set((to - _EPOCH) // dt.timedelta(milliseconds=1), now)
 
     def obey(self, request: Request[Any], now: int) -> Response:
         """The answer to a request that ``handlers`` has."""

@@ -135,8 +135,9 @@ class StationModel:
 
     def set_clock(self, to: dt.datetime, now: int) -> None:
         """The server has said what time it is; transactions that run keep the time they began with."""
-        local = (to - _EPOCH) // dt.timedelta(milliseconds=1)
-        self.clock.offset = local - now
+        if self.clock.set((to - _EPOCH) // dt.timedelta(milliseconds=1), now):
+            self.sample_by_clock(now)
+            self.apply_limits(now)
 
     def obey(self, request: Request[Any], now: int) -> Response:
         """The answer to a request of a kind that the language handles."""

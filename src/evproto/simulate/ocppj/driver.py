@@ -127,7 +127,7 @@ class Driver:
         self._beat: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_keep: deque[Request[Any]] = deque()
-        self._keeping = False
+        self._keeping = asyncio.Lock()
         self._stopped = False
         self.first: asyncio.Future[Exception | None]
         self.answered: asyncio.Event = asyncio.Event()
@@ -340,28 +340,26 @@ class Driver:
             self._drain()
 
     def _keep_on(self) -> None:
-        if not self._keeping and self._to_keep and self._endpoint is not None:
-            self._keeping = True
+        if self._to_keep and not self._keeping.locked():
             self._spawn(self._keep())
 
     async def _keep(self) -> None:
-        """Hands over what must arrive, in order."""
-        try:
+        """Hands over what must arrive, in order; what there is no endpoint for waits for the next one."""
+        async with self._keeping:
             while self._to_keep and self._endpoint is not None:
-                await self._endpoint.deliver(self._to_keep[0])
+                try:
+                    await self._endpoint.deliver(self._to_keep[0])
+                except SessionError:
+                    return  # it has just been closed
+                except EvprotoError:
+                    self._counts["unsent"] += 1
                 self._to_keep.popleft()
-        except EvprotoError:
-            # The endpoint has just been closed; the next one gets it.
-            pass
-        finally:
-            self._keeping = False
 
     async def _reboot(self, reboot: Reboot) -> None:
-        endpoint, self._endpoint = self._endpoint, None
         self._counts["reboots"] += 1
+        await self._keep()
+        endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
-            while self._to_keep:
-                await endpoint.deliver(self._to_keep.popleft())
             await endpoint.close(grace=1.0)
         await asyncio.sleep(reboot.after / 1000 / self._line.speed_up)
         if not self._stopped:

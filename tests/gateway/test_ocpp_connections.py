@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +294,15 @@ def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"'Hartbeat'; did you mean 'Heartbeat'"):
             async with serving(tmp_path, **ALL, forward__leave_out=["Hartbeat"]):
                 pass
+        with pytest.raises(ConfigError, match=r"websocket\.default-version: ocpp2\.1 is not spoken here"):
+            async with serving(
+                tmp_path,
+                ykc__enabled=False,
+                ocpp__enabled=True,
+                ocpp__versions=["ocpp1.6"],
+                websocket__default_version="ocpp2.1",
+            ):
+                pass
         with pytest.raises(ConfigError, match=r"websocket\.routes: \{id\} is the last name"):
             async with serving(tmp_path, **ALL, websocket__routes=["/{id}/of/{tenant}"]):
                 pass
@@ -370,8 +380,10 @@ def test_of_two_connections_the_newer_is_served(tmp_path: Path) -> None:
                     assert "replaced by a newer connection" in said[1].fields["reason"]
                     # Another node has it: its connection is closed from here.
                     newest = [connection for what, _, connection in presence.seen if what == "came"][-1]
-                    presence.closes[newest]("it is connected to another node")
-                    assert await new.closed() == (1008, "it is connected to another node")
+                    presence.closes[newest]("it is connected to another node: " + "é" * 100)
+                    code, reason = await new.closed()
+                    assert code == 1008
+                    assert re.fullmatch("it is connected to another node: é+", reason)
 
     asyncio.run(work())
 

@@ -79,7 +79,7 @@ class Incoming:
         return Event(
             id=new_id(self.time),
             time=moment(self.time),
-            protocol=self.conversation.known.protocol,
+            protocol=self.conversation.adapter.protocol,
             charger=self.conversation.known.charger,
             kind=kind,
             name=call.action[:_NAME],
@@ -197,7 +197,7 @@ class Serving:
         """Store what is billed by; the answer is the confirmation."""
         call, conversation = incoming.call, incoming.conversation
         assert isinstance(call, Call)
-        known = conversation.known
+        known, protocol = conversation.known, conversation.adapter.protocol
         fields = incoming.fields
         number = ""
         told = fields
@@ -216,11 +216,11 @@ class Serving:
                 # Deeper than JSON is written; it is in what was on the wire.
                 stored = await self._outbox.put(msgspec.structs.replace(event, fields=None))
         except OutboxError as error:
-            self._metrics.record(known.protocol, "not_stored")
+            self._metrics.record(protocol, "not_stored")
             logger.error("a record could not be stored, it is not confirmed: %s", error, extra=data(**about))
             raise RefuseCall("InternalError", "it could not be stored, and has to be sent again") from None
         self._metrics.record(
-            known.protocol, "conflict" if stored.conflict else "repeated" if stored.duplicate else "stored"
+            protocol, "conflict" if stored.conflict else "repeated" if stored.duplicate else "stored"
         )
         if stored.conflict:
             logger.warning("a record has the key of another one with other content", extra=data(**about))
@@ -236,7 +236,7 @@ class Serving:
             if number:
                 answer = {**answer, "transactionId": int(number)}
             response = conversation.adapter.response(call, answer)
-        self._metrics.record(known.protocol, "confirmed")
+        self._metrics.record(protocol, "confirmed")
         return response
 
     async def _delivered(self, conversation: Conversation, id: str, about: dict[str, Any]) -> None:
@@ -419,7 +419,7 @@ class Serving:
             Event(
                 id=new_id(now),
                 time=moment(now),
-                protocol=conversation.known.protocol,
+                protocol=conversation.adapter.protocol,
                 charger=conversation.known.charger,
                 kind=kind,
                 name=name,

@@ -106,10 +106,19 @@ class OcppSide:
         )
         self._admitted: OrderedDict[Identity, ChargerSettings] = OrderedDict()
         self._adapters = _adapters(config, self._chargers, clock)
+        assumed = config.websocket.default_version
+        if assumed is not None and assumed not in self._adapters:
+            spoken = ", ".join(self._adapters)
+            raise ConfigError(
+                [f"websocket.default-version: {assumed} is not spoken here; these are: {spoken}"]
+            )
         self._tls = _tls(config)
         self._hook = None
         if config.ocpp.hook:
-            self._hook = Hook(config.ocpp.hook, timeout=config.ocpp.hook_timeout)
+            try:
+                self._hook = Hook(config.ocpp.hook, timeout=config.ocpp.hook_timeout)
+            except ValueError as error:
+                raise ConfigError([f"ocpp.hook: {error}"]) from None
         self._serving = Serving(
             config.ocpp,
             outbox,
@@ -130,7 +139,7 @@ class OcppSide:
             [adapter.codec() for adapter in self._adapters.values()],
             routes=sockets.routes,
             authenticate=self._authenticate,
-            default_version=sockets.default_version if sockets.default_version in self._adapters else None,
+            default_version=sockets.default_version,
             codec_for=self._codec_for,
             settings=ServerSettings(
                 peer=PeerSettings(
@@ -268,7 +277,7 @@ class OcppSide:
         logger.info("charger %s is online, %s, %s", known.charger, adapter.protocol, known.address)
         if self.presence is not None:
             self.presence.came(
-                adapter, known.charger, station, lambda reason: station.close(1008, reason[:100])
+                adapter, known.charger, station, lambda reason: station.close(1008, _short(reason))
             )
         self._post_connection(
             "online", adapter, known, {"address": known.address, "secure": known.secure, "again": again}
@@ -437,6 +446,11 @@ def _tls(config: Config) -> ServerTLS | None:
             str(file) for file in (sockets.tls_cert, sockets.tls_key, sockets.tls_client_ca) if file
         )
         raise ConfigError([f"websocket.tls-cert: {files} cannot be used: {error}"]) from None
+
+
+def _short(reason: str) -> str:
+    """As much as the close frame of a WebSocket takes: 123 bytes."""
+    return reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
 
 
 def _address(address: tuple[Any, ...]) -> str:

@@ -304,6 +304,8 @@ def test_nobody_listens() -> None:
             pass
         with pytest.raises(NoServerError, match=f"cannot connect to {url}: nothing listens there"):
             await Fleet(FleetPlan(urls=[url], stations=3)).run(10)
+        with pytest.raises(NoServerError, match=f"cannot connect to {url}, {url}x: nothing listens there"):
+            await Fleet(FleetPlan(urls=[url, f"{url}x"], stations=3, reconnect=0.05)).run(10)
 
     asyncio.run(main())
 

@@ -43,7 +43,6 @@ class Options(msgspec.Struct, kw_only=True):
     """Whether anybody starts while there is no connection."""
     authorize_remote: bool = False
     stop_on_invalid: bool = True
-    stop_on_unplug: bool = True
 
 
 def read_flag(text: str) -> bool:

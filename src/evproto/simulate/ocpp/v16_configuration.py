@@ -40,7 +40,6 @@ _KEYS: Final = {
     "MeterValuesAlignedData": _Key("clock_sampled", *_LIST),
     "MeterValuesSampledData": _Key("sampled", *_LIST),
     "MeterValueSampleInterval": _Key("sample_interval", *_NUMBER),
-    "StopTransactionOnEVSideDisconnect": _Key("stop_on_unplug", *_FLAG),
     "StopTransactionOnInvalidId": _Key("stop_on_invalid", *_FLAG),
     "StopTxnSampledData": _Key("ended", *_LIST),
 }
@@ -56,6 +55,7 @@ _FIXED: Final = {
     "ReserveConnectorZeroSupported": "false",
     "ResetRetries": "1",
     "SendLocalListMaxLength": "500",
+    "StopTransactionOnEVSideDisconnect": "true",
     "SupportedFeatureProfiles": PROFILES,
     "TransactionMessageAttempts": "3",
     "TransactionMessageRetryInterval": "60",

@@ -46,7 +46,6 @@ _FLAGS: Final = (
     ("AuthCtrlr", "OfflineTxForUnknownIdEnabled", "unknown_offline"),
     ("AuthCacheCtrlr", "Enabled", "cache"),
     ("LocalAuthListCtrlr", "Enabled", "local_list"),
-    ("TxCtrlr", "StopTxOnEVSideDisconnect", "stop_on_unplug"),
     ("TxCtrlr", "StopTxOnInvalidId", "stop_on_invalid"),
 )
 _NUMBERS: Final = (
@@ -104,6 +103,7 @@ _FIXED: Final = (
     Variable("SmartChargingCtrlr", "PeriodsPerSchedule", str(MOST_PERIODS), "integer"),
     Variable("SmartChargingCtrlr", "ProfileStackLevel", str(MOST_STACK_LEVEL), "integer"),
     Variable("SmartChargingCtrlr", "RateUnit", "A,W", "MemberList", values="A,W"),
+    Variable("TxCtrlr", "StopTxOnEVSideDisconnect", "true", "boolean"),
     Variable("TxCtrlr", "TxStartPoint", "PowerPathClosed", "MemberList", values="PowerPathClosed"),
     Variable("TxCtrlr", "TxStopPoint", "PowerPathClosed", "MemberList", values="PowerPathClosed"),
 )

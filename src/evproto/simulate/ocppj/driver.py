@@ -18,7 +18,16 @@ from urllib.parse import quote
 
 import msgspec
 
-from evproto.aio.ocpp import ChargingStation, Ending, HandshakeError, Peer, Upstream, Watched
+from evproto.aio.ocpp import (
+    ANY,
+    ChargingStation,
+    Ending,
+    HandshakeError,
+    Peer,
+    RefuseCall,
+    Upstream,
+    Watched,
+)
 from evproto.aio.ocpp.settings import PeerSettings, StationSettings
 from evproto.errors import (
     CallEndedError,
@@ -89,7 +98,7 @@ class Driver:
 
     Attributes:
         model: the charger.
-        first: done when the first attempt to connect has ended; its result is the error, or None.
+        first: done when it is connected for the first time (None), or no server can be reached (the error).
         answered: done when its first BootNotification was answered, or nobody could be reached.
     """
 
@@ -128,6 +137,7 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_keep: deque[Request[Any]] = deque()
         self._keeping = asyncio.Lock()
+        self._failures = 0
         self._stopped = False
         self.first: asyncio.Future[Exception | None]
         self.answered: asyncio.Event = asyncio.Event()
@@ -199,8 +209,7 @@ class Driver:
         endpoint.watch(self._traffic.saw)
         if self._watch is not None:
             endpoint.watch(self._watch)
-        for request in self.model.handlers:
-            endpoint.on(request)(self._obey)
+        endpoint.on(ANY)(self._obey)
         self._endpoint = endpoint
         await endpoint.start()
         self._keep_on()
@@ -211,9 +220,12 @@ class Driver:
         if isinstance(error, HandshakeError) and error.status is not None:
             self._counts[f"refused: {error.status}"] += 1
         self._server = (self._server + 1) % len(self._line.urls)
-        self.answered.set()
-        if not self.first.done():
-            self.first.set_result(error)
+        self._failures += 1
+        there = isinstance(error, HandshakeError) and error.status is not None
+        if there or self._failures >= len(self._line.urls):
+            self.answered.set()
+            if not self.first.done():
+                self.first.set_result(error)
 
     def _connected(self, upstream: Upstream) -> None:
         self._counts["connected"] += 1
@@ -247,7 +259,10 @@ class Driver:
             self._beat.cancel()
         self._drain()
 
-    def _obey(self, peer: Peer, request: Request[Any]) -> Any:
+    def _obey(self, peer: Peer, request: Any) -> Any:
+        if type(request) not in self.model.handlers:
+            known = isinstance(request, Request)
+            raise RefuseCall("NotSupported" if known else "NotImplemented", "not simulated")
         response = self.model.obey(request, self._live())
         # What follows from it goes out behind the answer.
         self._loop.call_soon(self._drain)

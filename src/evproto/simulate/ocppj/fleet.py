@@ -122,12 +122,12 @@ class Fleet(fleets.Fleet):
         """Wait for the first connection.
 
         Raises:
-            NoServerError: there was none.
+            NoServerError: there was none, at any of the servers.
         """
         error = await driver.first
         if isinstance(error, HandshakeError) and error.status is not None:
             return  # somebody is there
-        if error is not None and len(self._plan.urls) == 1:
+        if error is not None:
             raise NoServerError(f"cannot connect to {self._plan.where}: {reason_of(error)}")
         self.has_connected = True
 

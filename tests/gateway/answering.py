@@ -45,9 +45,13 @@ def answer(pile: str, frame_type: int, body: bytes) -> tuple[int, bytes] | None:
 
 async def answer_everything(pile: RawPile) -> None:
     """Answer until the connection ends."""
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
-            frame_type, sequence, body = await pile.read()
+            try:
+                frame_type, sequence, body = await pile.read()
+            except TimeoutError:
+                # It has not been told anything for a while.
+                continue
             found = answer(pile.pile, frame_type, body)
             if found is not None:
                 pile.send(found[0], found[1], sequence)

@@ -19,6 +19,7 @@ import contextlib
 import datetime as dt
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -95,6 +96,19 @@ class _Node:
 def key_of(protocol: str, charger: str) -> str:
     """The key of a charger. All versions of a protocol share it: a charger speaks one of them at a time."""
     return f"{escape(family(protocol))}.{escape(charger)}"
+
+
+def _slim(entry: ChargerEntry) -> ChargerEntry:
+    """An entry that shares with others what they have in common: there may be a million."""
+    return ChargerEntry(
+        node=sys.intern(entry.node),
+        instance=sys.intern(entry.instance),
+        number=entry.number,
+        protocol=sys.intern(entry.protocol),
+        charger=entry.charger,
+        version=sys.intern(entry.version),
+        since=entry.since,
+    )
 
 
 class Registry:
@@ -400,7 +414,7 @@ class Registry:
             self._deleted[key] = revision
         else:
             self._deleted.pop(key, None)
-            found = Registered(revision, entry)
+            found = Registered(revision, _slim(entry))
             self._keep(key, found)
         if self._fresh is None:
             self.on_charger(key, found, revision)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -139,6 +140,7 @@ async def _run(
     interrupted = False
     with ExitStack() as stack:
         settle = stack.enter_context(_quiet_collector())
+        stack.enter_context(_quiet_endpoints())
         around = Surroundings(
             tls=ssl.create_default_context(cafile=plan.tls_ca) if plan.tls_ca else None,
             recording=stack.enter_context(_recording(plan)) if plan.record else None,
@@ -250,6 +252,21 @@ def _quiet_collector() -> Iterator[Callable[[], None]]:
         gc.set_threshold(*thresholds)
         if frozen:
             gc.unfreeze()
+
+
+@contextmanager
+def _quiet_endpoints() -> Iterator[None]:
+    """Keep the log of endpoints to what is wrong here: what the other side does wrong is counted."""
+
+    def is_own(record: logging.LogRecord) -> bool:
+        return bool(record.exc_info)
+
+    logger = logging.getLogger("evproto.aio.ocpp")
+    logger.addFilter(is_own)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_own)
 
 
 def _writer(file: TextIO) -> Callable[[Any], None]:

@@ -63,7 +63,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """Before the first attempt to connect again; doubled at each failure, up to 16 times as long."""
     heartbeat_interval: float | None = None
     """None: what the server says."""
-    boot_retry: float = 10.0
+    boot_retry: float = 5.0
     speed_up: float = 1.0
     faults: Faults = Faults()
 

@@ -19,7 +19,7 @@ from evproto.simulate.ocppj.driver import Driver, Line
 __all__ = ["Fleet", "Plan", "utc_milliseconds"]
 
 _now: Final = time.monotonic
-_IN_WITHIN: Final = 20.0
+_IN_WITHIN: Final = 10.0
 """Seconds that a run waits for the last chargers to be let in, before its duration begins."""
 _AT_ONCE: Final = 100
 """Connections that are closed at the same time."""

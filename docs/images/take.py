@@ -1,7 +1,6 @@
 """The picture of the live page in the documents, made anew: ``python docs/images/take.py``.
 
-Starts ``evproto serve ykc --auto-start`` and ``evproto simulate ykc --piles 10`` on free
-ports, drives a headless Chromium through the page, and writes ``page.png``
+Starts ``evproto serve all --auto-start`` and ``evproto simulate mixed`` on free ports, drives a headless Chromium through the page, and writes ``page.png``
 beside this file. ``--also DIRECTORY`` writes other views there: dark, at the
 width of a phone, with a form filled in.
 """
@@ -44,27 +43,29 @@ async def ports_in(log: Path) -> dict[str, int]:
         while True:
             for line in log.read_text().splitlines():
                 if line.startswith("{") and "tcp_port" in (said := json.loads(line)):
-                    return {name: said[name] for name in ("tcp_port", "http_port")}
+                    said["ws_port"] = int(said["ws"].rpartition(":")[2])
+                    return {name: said[name] for name in ("tcp_port", "ws_port", "http_port")}
             await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, speed: float) -> AsyncIterator[str]:
-    """A server with ten simulated piles; the address of its page."""
+    """A server with simulated chargers of all kinds; the address of its page."""
     log = folder / "server"
-    serve = ("serve", "ykc", "--tcp-port", "0", "--http-port", "0", "--log-format", "json", "--auto-start")
-    async with process(log, *serve, "--data", str(folder / "data")):
+    serve = ("serve", "all", "--tcp-port", "0", "--ws-port", "0", "--http-port", "0", "--auto-start")
+    async with process(log, *serve, "--log-format", "json", "--data", str(folder / "data")):
         ports = await ports_in(log)
         url = f"http://127.0.0.1:{ports['http_port']}/"
-        simulate = ("simulate", "ykc", "--piles", "10", "--port", str(ports["tcp_port"]), "--seed", "7")
+        simulate = ("simulate", "mixed", "--piles", "5", "--stations", "6", "--gateways", "1", "--seed", "7")
+        where = ("--tcp-port", str(ports["tcp_port"]), "--ws-port", str(ports["ws_port"]))
         more = ("--speed-up", str(speed), "--pause", "400", "--by-app", "0", "--heartbeat-interval", "5")
-        async with process(folder / "piles", *simulate, *more):
+        async with process(folder / "chargers", *simulate, *where, *more):
             yield url
 
 
 async def fill_in(tab: Tab) -> None:
     """Ask a charging gun for its data, by the form."""
-    await tab.click('.card:has([data-mood="busy"]) a[data-to]')
+    await tab.click('.card[data-charger^="3201"]:has([data-mood="busy"]) a[data-to]')
     await tab.choose("#send select[name=command]", "realtime_data_request")
     await tab.until("document.querySelector('#fields [data-field=gun_no] input')?.value")
     await tab.click("#go")
@@ -77,7 +78,7 @@ async def take(also: Path | None, speed: float) -> None:
         async with running(Path(folder), speed) as url, browser() as tab:
             await tab.size(1400, 1160)
             await tab.open(f"{url}?heartbeats=false")
-            await tab.until("document.querySelectorAll('.card[data-state=online]').length === 10")
+            await tab.until("document.querySelectorAll('.card[data-state=online]').length === 12")
             await tab.until("document.querySelectorAll('[data-mood=busy] .soc').length >= 6")
             await tab.until("document.querySelectorAll('#rows .row').length >= 60")
             await fill_in(tab)

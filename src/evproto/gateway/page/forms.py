@@ -108,7 +108,8 @@ def _entries(
     required = set(schema.get("required", ()))
     return [
         _entry(name, known.resolve(one), known, required=name in required, value=(values or {}).get(name))
-        for name, one in schema.get("properties", {}).items()
+        # What makers add comes last.
+        for name, one in sorted(schema.get("properties", {}).items(), key=lambda one: one[0] == _EXTENSION)
         if top or name != _EXTENSION
     ]
 

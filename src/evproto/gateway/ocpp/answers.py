@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["PENDING_RETRY", "Answers"]
+__all__ = ["ECHOING", "PENDING_RETRY", "Answers"]
 
 Fields = dict[str, Any]
 
@@ -88,20 +88,21 @@ class Answers:
         return {self._info: {"status": self._authorize}} if "idToken" in fields else {}
 
     def _chain_status(self, fields: Fields, interval: int, now: dt.datetime) -> Fields:
+        asked = fields.get("certificateStatusRequests")
+        verdict = {"status": "Failed", "nextUpdate": _spelled(now)}
         return {
             "certificateStatus": [
-                {
-                    "certificateHashData": asked["certificateHashData"],
-                    "source": asked["source"],
-                    "status": "Failed",
-                    "nextUpdate": _spelled(now),
-                }
-                for asked in fields.get("certificateStatusRequests", ())
+                {**{name: one[name] for name in _CERTIFICATE if name in one}, **verdict}
+                for one in (asked if isinstance(asked, list) else ())
+                if isinstance(one, dict)
             ]
         }
 
 
-_LOOKED_AT: Final = frozenset({"TransactionEvent", "VatNumberValidation", "GetCertificateChainStatus"})
+_CERTIFICATE: Final = ("certificateHashData", "source")
+ECHOING: Final = frozenset({"VatNumberValidation", "GetCertificateChainStatus"})
+"""Actions whose answers repeat what was asked: they may be as wrong as that was."""
+_LOOKED_AT: Final = ECHOING | {"TransactionEvent"}
 
 
 def _spelled(moment: dt.datetime) -> str:

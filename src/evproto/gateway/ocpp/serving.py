@@ -17,6 +17,7 @@ from evproto.gateway.events import Event, EventFinding, Kind, digest_of, new_id
 from evproto.gateway.hook import Hook, HookError
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
+from evproto.gateway.ocpp.answers import ECHOING
 from evproto.gateway.ocpp.conversation import Conversation
 from evproto.gateway.ocpp.frames import (
     RECORDS,
@@ -153,6 +154,8 @@ class Serving:
             self._take(incoming)
             if self._is_asked(incoming):
                 return self._ask(incoming, self._default(incoming))
+            if call.action in ECHOING:
+                return self._echo(incoming)
             return conversation.adapter.response(call, self._default(incoming))
         self._take(incoming)
         return None
@@ -187,6 +190,14 @@ class Serving:
             conversation.adapter.heartbeat_interval(conversation.settings),
             self._now,
         )
+
+    def _echo(self, incoming: Incoming) -> Any:
+        """An answer that repeats what was asked, if that can be repeated."""
+        assert isinstance(incoming.call, Call)
+        try:
+            return incoming.conversation.adapter.checked_response(incoming.call, self._default(incoming))
+        except MessageError as error:
+            raise RefuseCall(error.code, f"{broken_places(error)}, and would in the answer") from None
 
     def _now(self) -> dt.datetime:
         return moment(self._clock())

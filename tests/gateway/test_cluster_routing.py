@@ -184,6 +184,44 @@ def test_a_charger_that_comes_and_goes_all_the_time_is_as_it_was_last(tmp_path: 
     run(tmp_path, scenario)
 
 
+def test_of_chargers_that_have_left_nothing_stays_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(server: NatsServer) -> None:
+        settings = {"cluster__lease": 5}
+        async with nodes(server, tmp_path, "a", "b", **settings) as (a, b):
+            client = await nats.connect(server.url)
+            stream = client.jetstream().stream_info
+            announcer = cluster(b).announcer
+            connections = {f"c{number}": object() for number in range(60)}
+            for name, connection in connections.items():
+                announcer.came("ykc", name, "", connection, print)
+            await announcer.settled()
+            for name, connection in connections.items():
+                announcer.went("ykc", name, connection)
+            announcer.came("ykc", "stays", "", announcer, print)
+            await announcer.settled()
+            assert (await stream("KV_evproto_chargers")).state.messages == 61
+            stale = registry(b).revision(key_of("ykc", "c7"))
+            assert stale
+            monkeypatch.setattr("evproto.gateway.cluster.registry._FORGOTTEN", 0.0)
+            async with asyncio.timeout(30):
+                while (await stream("KV_evproto_chargers")).state.messages > 1:
+                    await asyncio.sleep(0.05)
+            assert registry(a).chargers("ykc") == ["stays"]
+            # One of them comes again, to a node that thinks it knows the revision of its deletion.
+            registry(b)._deleted[key_of("ykc", "c7")] = stale, 0.0
+            announcer.came("ykc", "c7", "", announcer, print)
+            await announcer.settled()
+            await until(lambda: holder(a, "c7") == "b")
+            # What was written since is not taken away.
+            await registry(a).chargers_bucket.forget(key_of("ykc", "c7"), stale)
+            assert await registry(a).look_up(key_of("ykc", "c7")) is not None
+            await client.close()
+
+    run(tmp_path, scenario)
+
+
 def test_a_node_whose_entry_was_taken_away_announces_it_again(tmp_path: Path) -> None:
     async def scenario(server: NatsServer) -> None:
         async with nodes(server, tmp_path, "a", "b") as (a, b):

@@ -136,6 +136,15 @@ class Bucket:
         """
         return await self._write(key, b"", {_EXPECT: str(last), _OPERATION: _DELETE})
 
+    async def forget(self, key: str, revision: int) -> None:
+        """Take a key away with its history up to a revision, without a trace: watches are not told.
+
+        Raises:
+            BucketError: it may be gone or not.
+        """
+        # As it says, below a number; what was written since stays.
+        await self.ask(f"STREAM.PURGE.{self.stream}", {"filter": self.prefix + key, "seq": revision + 1})
+
     async def get(self, key: str) -> Entry | None:
         """What was written last; None: the key was never written.
 

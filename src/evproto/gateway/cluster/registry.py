@@ -40,6 +40,11 @@ _SWEPT_AT_ONCE: Final = 500
 """Entries of dead nodes that are deleted in one go."""
 
 
+_FORGOTTEN: Final = 3600.0
+"""Seconds after which the deletion of a charger's entry is taken away too: identities may be anybody's."""
+_FORGOTTEN_AT_ONCE: Final = 50
+
+
 class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The lease of a node."""
 
@@ -158,8 +163,8 @@ class Registry:
         )
         self._nodes: dict[str, _Node] = {}
         self._chargers: dict[str, Registered] = {}
-        self._deleted: dict[str, int] = {}
-        """Revisions of the deletions of keys that are not there."""
+        self._deleted: dict[str, tuple[int, float]] = {}
+        """Revisions of the deletions of keys that are not there, and when they were heard of; in order."""
         self._by_instance: dict[str, set[str]] = {}
         self._orphaned: dict[str, float] = {}
         """Since when an instance that has entries is known to be gone."""
@@ -242,7 +247,7 @@ class Registry:
     def revision(self, key: str) -> int:
         """Of the last write of a key that is known of, a deletion perhaps; 0: none."""
         found = self._chargers.get(key)
-        return found.revision if found is not None else self._deleted.get(key, 0)
+        return found.revision if found is not None else self._deleted.get(key, (0, 0.0))[0]
 
     def entries_of(self, instance: str) -> list[str]:
         """The keys of an instance's entries."""
@@ -343,7 +348,7 @@ class Registry:
         fresh, self._fresh = self._fresh, None
         for key in [key for key in self._chargers if key not in fresh]:
             self._drop(key)
-        self._deleted = {key: revision for key, revision in self._deleted.items() if key in fresh}
+        self._deleted = {key: told for key, told in self._deleted.items() if key in fresh}
         # Who was not heard of while nothing could be heard is not dead for that.
         for node in self._nodes.values():
             node.seen = max(node.seen, self._clock())
@@ -411,7 +416,8 @@ class Registry:
         found = None
         if entry is None:
             self._drop(key)
-            self._deleted[key] = revision
+            self._deleted.pop(key, None)
+            self._deleted[key] = revision, self._clock()
         else:
             self._deleted.pop(key, None)
             found = Registered(revision, _slim(entry))
@@ -464,12 +470,11 @@ class Registry:
     async def _look_after(self) -> None:
         """End the nodes whose leases have run out, and clear away what they have left."""
         interval = self.lease / 10
-        last = self._clock()
         while True:
+            begun = self._clock()
             await asyncio.sleep(interval)
             now = self._clock()
-            late = now - last - interval
-            last = now
+            late = now - begun - interval
             if late > self.lease / 3:
                 # This process did not run: it has not heard the others, who were not silent.
                 for node in self._nodes.values():
@@ -481,13 +486,13 @@ class Registry:
                     node.end()
             if self.ready.is_set():
                 await self._sweep(now)
+                await self._forget(now)
 
     async def _sweep(self, now: float) -> None:
-        alive = {entry.instance: entry.node for entry in self.nodes()}
+        alive = {entry.instance for entry in self.nodes()}
         gone = [one for one in self._by_instance if one not in alive and one != self.instance]
         self._orphaned = {one: self._orphaned.get(one, now) for one in gone}
-        if min(alive.values(), default=self.node) != self.node:
-            # One does it: that of the first name.
+        if not self._is_first():
             return
         for instance, since in self._orphaned.items():
             if now - since >= self.lease:
@@ -498,6 +503,23 @@ class Registry:
             if node.dead and instance not in self._by_instance and now - node.seen > 3 * self.lease:
                 with contextlib.suppress(BucketError, RevisionError):
                     await self._node_bucket.delete(escape(name), last=node.revision)
+
+    async def _forget(self, now: float) -> None:
+        old = []
+        for key, (revision, heard) in self._deleted.items():
+            if now - heard < _FORGOTTEN or len(old) == _FORGOTTEN_AT_ONCE:
+                break
+            old.append((key, revision))
+        for key, _ in old:
+            del self._deleted[key]
+        if self._is_first():
+            for key, revision in old:
+                with contextlib.suppress(BucketError):
+                    await self.chargers_bucket.forget(key, revision)
+
+    def _is_first(self) -> bool:
+        """Whether this node is the one that clears away what nobody owns: that of the first name."""
+        return min((entry.node for entry in self.nodes()), default=self.node) == self.node
 
     async def _clear(self, key: str) -> None:
         found = self._chargers.get(key)

@@ -317,3 +317,32 @@ def test_piles_and_chargers_of_ocpp_are_shown_and_commanded_on_one_page(tmp_path
             assert tab.complaints == []
 
     asyncio.run(run())
+
+
+def test_a_form_with_many_levels_fits_a_phone_and_everything_has_a_name(tmp_path: Path) -> None:
+    chromium()
+    roles = {"textbox", "searchbox", "combobox", "spinbutton", "checkbox", "button", "link"}
+
+    async def run() -> None:
+        async with (
+            serving(tmp_path, **ALL) as running,
+            charger(running, "CS1", "ocpp2.1") as cs,
+            browser() as tab,
+        ):
+            await cs.result("BootNotification", BOOT_2)
+            await tab.size(360, 740, mobile=True)
+            query = "?to=CS1&in=ocpp2.1&command=SetChargingProfile"
+            await tab.open(f"http://127.0.0.1:{running.server.http_port}/{query}")
+            await tab.until("document.querySelector('#live').dataset.live === 'yes'")
+            await tab.run("document.querySelectorAll('.sketch').forEach((one) => { one.open = true; })")
+            assert await tab.run("document.querySelectorAll('#fields textarea').length") > 1
+            assert await tab.run("document.documentElement.scrollWidth <= 360")
+            nodes = (await tab.send("Accessibility.getFullAXTree"))["nodes"]
+            found = [
+                node for node in nodes if node.get("role", {}).get("value") in roles and not node["ignored"]
+            ]
+            assert len(found) > 20
+            assert not [node for node in found if not node.get("name", {}).get("value", "").strip()]
+            assert tab.complaints == []
+
+    asyncio.run(run())

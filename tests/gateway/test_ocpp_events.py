@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import nats
 import pytest
 
 from gateway.live import WAIT, Backend, serving
+from gateway.nats_server import NatsServer
 from gateway.ocpp_live import (
     BOOTS,
     MOMENT,
@@ -295,3 +297,47 @@ def test_numbers_beyond_everybody_do_no_harm(tmp_path: Path) -> None:
                 assert (await cp.result("Heartbeat", {}))["currentTime"]
 
     asyncio.run(work())
+
+
+def test_events_over_nats(tmp_path: Path) -> None:
+    """Records are in JetStream, and everything is on a subject that has the names in it, whatever they are."""
+
+    async def work(server: NatsServer) -> None:
+        listener = await nats.connect(server.url)
+        got: dict[str, Any] = {}
+        news = asyncio.Condition()
+
+        async def on_message(message: Any) -> None:
+            async with news:
+                got[message.subject] = json.loads(message.data)
+                news.notify_all()
+
+        await listener.subscribe("evproto.>", cb=on_message)
+        await listener.flush()
+        settings = {"forward__to": "nats", "forward__servers": [server.url]}
+        async with (
+            serving(tmp_path, **ALL, **settings, websocket__routes=["/{tenant}/{id}"]) as running,
+            charger(running, "C.P*1", path="/no%2Frth/{}") as cp,
+        ):
+            assert await cp.result("StopTransaction", stop(5)) == {}
+            await cp.text("[")
+            await cp.read()
+            charger_token = "no=252Frth=7EC=2EP=2A1"
+            wanted = {
+                f"evproto.record.ocpp1=2E6.{charger_token}.StopTransaction",
+                f"evproto.error.ocpp1=2E6.{charger_token}.=",
+                f"evproto.online.ocpp1=2E6.{charger_token}.online",
+            }
+            async with asyncio.timeout(WAIT), news:
+                await news.wait_for(lambda: wanted <= got.keys())
+            info = await listener.jetstream().stream_info("EVPROTO")
+            assert info.state.messages == 1
+            record_event = got[f"evproto.record.ocpp1=2E6.{charger_token}.StopTransaction"]
+            assert record_event["charger"] == "no%2Frth~C.P*1"
+            assert record_event["fields"] == stop(5)
+        await listener.close()
+
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    with NatsServer(folder) as server:
+        asyncio.run(work(server))

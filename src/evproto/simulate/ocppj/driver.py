@@ -232,7 +232,9 @@ class Driver:
         if not self.first.done():
             self.first.set_result(None)
         if self._line.faults:
-            link: Any = FaultyLink(upstream.link, self._line.faults, self._rng, self._statistics.faults)
+            link: Any = FaultyLink(
+                upstream.link, upstream.codec, self._line.faults, self._rng, self._statistics.faults
+            )
             upstream.link = link
         if self._endpoint is not None and self._endpoint.state is BootState.ACCEPTED:
             self._let_in()

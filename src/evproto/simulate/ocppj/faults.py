@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from evproto.aio.ocpp.link import Link
+from evproto.ocppj import Codec, MessageError
 from evproto.simulate.faults import Faults
 from evproto.simulate.faults import parse_faults as _parse_faults
 
@@ -42,6 +43,8 @@ DEFAULT_RATES: Final[Mapping[str, float]] = {
 _JUNK: Final = '{}[]",:0123456789 \t\\abcdefNaNnulltrue\u0000\u00e9\u4e91'
 _LONGEST_JUNK: Final = 60
 _LONGEST_PAUSE: Final = 3.0
+_ATTEMPTS: Final = 30
+"""At breaking a payload; what is taken away or made odd is often not wrong."""
 
 
 def parse_faults(text: str) -> Faults:
@@ -56,8 +59,12 @@ def parse_faults(text: str) -> Faults:
 class FaultyLink:
     """A link whose messages may go wrong; everything else is the link's own."""
 
-    def __init__(self, link: Link, faults: Faults, rng: random.Random, counts: Counter[str]) -> None:
+    def __init__(
+        self, link: Link, codec: Codec, faults: Faults, rng: random.Random, counts: Counter[str]
+    ) -> None:
+        """``codec`` is that of the version that is spoken; ``counts`` is told of each fault."""
         self._link = link
+        self._codec = codec
         self._faults = faults
         self._rng = rng
         self._counts = counts
@@ -75,10 +82,9 @@ class FaultyLink:
         if self._strikes("garbage"):
             junk = "".join(rng.choice(_JUNK) for _ in range(rng.randrange(1, _LONGEST_JUNK)))
             link.send(junk.encode())
-        if data.startswith(b"[2,") and self._faults.rates.get("bad-schema"):
-            broken = break_schema(data, rng) if self._strikes("bad-schema") else data
-        else:
-            broken = data
+        broken = data
+        if data.startswith(b"[2,") and self._strikes("bad-schema"):
+            broken = break_schema(data, self._codec, rng)
         if self._strikes("bad-json"):
             broken = break_json(broken, rng)
         link.send(broken)
@@ -94,29 +100,44 @@ class FaultyLink:
 
 
 def break_json(data: bytes, rng: random.Random) -> bytes:
-    """The message cut off, or with one of the characters lost that hold it together."""
+    """The message cut off, or with one of the characters lost that hold it together: JSON no more."""
+    text = data.decode()
     if rng.random() < 0.5:
-        return data[: rng.randrange(1, len(data))].decode(errors="ignore").encode() or b"["
-    places = [place for place, byte in enumerate(data) if byte in b'[]{},:"']
-    place = rng.choice(places)
-    return data[:place] + data[place + 1 :]
+        return text[: rng.randrange(1, len(text))].encode()
+    places = [place for place, char in enumerate(text) if char in '[]{},:"']
+    while True:
+        place = rng.choice(places)
+        broken = text[:place] + text[place + 1 :]
+        try:
+            json.loads(broken)
+        except ValueError:
+            return broken.encode()
 
 
-def break_schema(data: bytes, rng: random.Random) -> bytes:
-    """The request with something wrong in its payload, as real chargers have it."""
-    frame = json.loads(data)
-    payload = frame[3]
-    names = sorted(payload)
-    ways = ["extra"] if not names else ["extra", "missing", "type", "long"]
-    way = rng.choice(ways)
-    name = rng.choice(names) if names else ""
-    if way == "extra":
-        payload["vendorExtension"] = rng.randrange(100)
-    elif way == "missing":
-        del payload[name]
-    elif way == "long":
-        payload[name] = "x" * 600
-    else:
-        value = payload[name]
-        payload[name] = str(value) if isinstance(value, int | float) else [value]
-    return json.dumps(frame, separators=(",", ":")).encode()
+def break_schema(data: bytes, codec: Codec, rng: random.Random) -> bytes:
+    """The request with something wrong in its payload, as real chargers have it.
+
+    Where a schema allows anything, nothing can be wrong: it then only looks odd.
+    """
+    broken = data
+    for _ in range(_ATTEMPTS):
+        frame = json.loads(data)
+        payload = frame[3]
+        names = sorted(payload)
+        way = rng.choice(("extra", "missing", "type", "long")) if names else "extra"
+        name = rng.choice(names) if names else ""
+        if way == "extra":
+            payload["vendorExtension"] = rng.randrange(100)
+        elif way == "missing":
+            del payload[name]
+        elif way == "long":
+            payload[name] = "x" * 600
+        else:
+            value = payload[name]
+            payload[name] = str(value) if isinstance(value, int | float) else [value]
+        broken = json.dumps(frame, separators=(",", ":")).encode()
+        try:
+            codec.decode(broken)
+        except MessageError:
+            break
+    return broken

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ def test_the_newest_connection_wins(engine: Any) -> None:
 
 @engines
 def test_a_living_connection_may_be_kept(engine: Any) -> None:
-    server = central_system(settings=ServerSettings(engine=engine, duplicates="alive", probe_timeout=0.1))
+    server = central_system(settings=ServerSettings(engine=engine, duplicates="alive", probe_timeout=0.5))
 
     async def work() -> None:
         async with serving(server):
@@ -43,6 +45,21 @@ def test_a_living_connection_may_be_kept(engine: Any) -> None:
             async with raw(server) as new:
                 assert (await new.ask("Heartbeat", {}))[0] == 3
             dead.close()
+
+    run(work())
+
+
+@engines
+def test_a_server_that_was_held_up_itself_takes_nobody_for_dead(engine: Any) -> None:
+    server = central_system(settings=ServerSettings(engine=engine))
+
+    async def work() -> None:
+        async with serving(server), raw(server):
+            probing = asyncio.create_task(server.station("CS1").probe(0.05))
+            await asyncio.sleep(0)
+            # The answer cannot be heard while this goes on, and the time is up when it ends.
+            time.sleep(0.2)
+            assert await probing
 
     run(work())
 

@@ -264,18 +264,27 @@ def test_of_two_that_come_for_one_dead_connection_the_first_stays(engine: str) -
             writer.write(request_for("/CS1"))
             await until(lambda: server.stations)
 
+            inside = 0
+            decided = asyncio.Event()
+
             async def come() -> bool:
+                """Whether it was let in and then cut."""
+                nonlocal inside
                 try:
                     async with raw(server) as station:
                         try:
                             assert (await station.ask("Heartbeat", {}))[0] == 3
-                            await asyncio.sleep(1.0)
+                            inside += 1
+                            if inside == 2:
+                                decided.set()
+                            await soon(decided.wait())
                             assert (await station.ask("Heartbeat", {}))[0] == 3
                         except websockets.ConnectionClosed:
                             return True
                         return False
                 except websockets.InvalidStatus as refused:
                     assert refused.response.status_code == 409
+                    decided.set()
                     return False
 
             cut = await soon(asyncio.gather(come(), come()))

@@ -53,6 +53,8 @@ _COMPLAINTS = 100
 R = TypeVar("R", bound=Response)
 
 REPLACED = "replaced by a newer connection"
+_PROBES = 3
+"""How often a station is listened to before it is taken for dead, if this process is held up each time."""
 
 
 class Station(Peer):
@@ -81,12 +83,21 @@ class Station(Peer):
         if self._pong is None:
             self._pong = self._loop.create_future()
             self.link.ping()
-        asked = self._clock()
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._pong)
-        except TimeoutError:
-            return self.ending is None and self.last_heard > asked
+        pong, asked = self._pong, self._clock()
+        for _ in range(_PROBES):
+            begun = self._clock()
+            try:
+                async with asyncio.timeout(timeout):
+                    await asyncio.shield(pong)
+                break
+            except TimeoutError:
+                if self.last_heard > asked:
+                    break
+                # If this process itself was held up, nobody could be heard; it listens once more.
+                if self._clock() - begun < 1.5 * timeout:
+                    return False
+        else:
+            return False
         return self.ending is None
 
     def heard(self) -> None:

@@ -518,3 +518,43 @@ def test_frames_and_chargers_are_forgotten() -> None:
     for name in ("a", "b", "a", "c"):
         known.meet(name, "ocpp1.6")
     assert [one.charger for one in known.of("ocpp1.6")] == ["a", "c"]
+
+
+def test_a_message_that_is_too_long_ends_the_connection(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            serving(tmp_path, **ALL, websocket__max_message=2000) as running,
+            charger(running) as cp,
+            charger(running, "CP2") as other,
+        ):
+            vendor = {"vendorId": "v", "data": "x" * 1000}
+            assert await cp.result("DataTransfer", vendor) == {"status": "UnknownVendorId"}
+            await cp.send("DataTransfer", {"vendorId": "v", "data": "x" * 3000})
+            assert (await cp.closed())[0] == 1009
+            assert (await other.result("Heartbeat", {}))["currentTime"]
+
+    asyncio.run(work())
+
+
+def test_who_says_too_much_is_read_later(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            serving(tmp_path, **ALL, websocket__max_messages_per_second=100) as running,
+            charger(running) as cp,
+            charger(running, "CP2") as other,
+        ):
+            # 200 go at once; whoever has said a hundred more has to wait for a second.
+            begun = asyncio.get_running_loop().time()
+            for number in range(300):
+                await cp.text(f'[2,"{number}","Heartbeat",{{}}]')
+            answers = asyncio.create_task(heard(cp, 300))
+            for _ in range(20):
+                await other.result("Heartbeat", {})
+            assert [frame[1] for frame in await answers] == [str(number) for number in range(300)]
+            await cp.result("Heartbeat", {})
+            assert asyncio.get_running_loop().time() - begun > 0.8
+
+    async def heard(cp: RawCharger, count: int) -> list[Any]:
+        return [await cp.read() for _ in range(count)]
+
+    asyncio.run(work())

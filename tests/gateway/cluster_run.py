@@ -330,7 +330,10 @@ async def in_stream(server: NatsServer) -> list[dict[str, Any]]:
         reader = await jetstream.pull_subscribe("", stream="EVPROTO", durable="reader")
         found: list[dict[str, Any]] = []
         while len(found) < count:
-            found += [json.loads(message.data) for message in await reader.fetch(500, timeout=20)]
+            for message in await reader.fetch(500, timeout=20):
+                # Without that the server keeps the thousand-and-first back.
+                await message.ack()
+                found.append(json.loads(message.data))
         return found
     finally:
         await client.close()

@@ -67,8 +67,10 @@ def test_a_command_whose_taking_was_not_heard_of_is_carried_out_once(tmp_path: P
                 return answer
 
             meddle(a, deaf)
-            await obeyed(a, pile)
-            assert asked[:2] == ["run", "ask"]
+            answering = stop(a)
+            await until(lambda: asked[:2] == ["run", "ask"])
+            await obey(pile)
+            assert (await answering).json()["state"] == "accepted"
             # Nothing else comes.
             await pile.nothing_before(0x04, lambda: pile.send(0x03, bytes.fromhex(f"{PILE} 01 00")))
             assert [frame[0] for frame in pile.seen].count(0x36) == 1

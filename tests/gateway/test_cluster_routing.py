@@ -256,6 +256,14 @@ def test_what_somebody_else_writes_into_the_buckets_does_no_harm(tmp_path: Path)
             # Plain tools of NATS see what is there.
             found = await chargers.get(key_of("ykc", PILE))
             assert msgspec.json.decode(found.value or b"")["node"] == "b"
+            # What is no entry stands in nobody's way.
+            other = "55031412782306"
+            for key in (key_of("ykc", other), key_of("ykc", PILE)):
+                await chargers.put(key, b"nonsense")
+            other_pile = await b.pile(other)
+            await until(lambda: holder(a, other) == holder(a, PILE) == "b")
+            await obeyed(a, other_pile)
+            await obeyed(a, pile)
             await client.close()
 
     run(tmp_path, scenario)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -130,12 +128,8 @@ class ClusterAdapter:
         return self._registry.holder(self.protocol, self.local.spelled(identity))
 
     def chargers(self) -> Sequence[str]:
-        there = (
-            one
-            for one in self._registry.chargers(self.protocol)
-            if self._registry.holder(self.protocol, one) is not None
-        )
-        return [one for one, _ in groupby(heapq.merge(self.local.chargers(), there))]
+        # Two sorted runs are merged by sorting them.
+        return list(dict.fromkeys(sorted([*self.local.chargers(), *self._registry.chargers(self.protocol)])))
 
     def is_online(self, identity: str) -> bool:
         return self.local.is_online(identity) or self._elsewhere(identity) is not None

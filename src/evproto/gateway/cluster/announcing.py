@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from evproto.gateway.cluster.buckets import BucketError, RevisionError
-from evproto.gateway.cluster.registry import ChargerEntry, Registered, Registry, key_of
+from evproto.gateway.cluster.registry import ChargerEntry, Registered, Registry, entry_of, key_of
 
 __all__ = ["Announcer"]
 
@@ -198,13 +198,11 @@ class Announcer:
             except RevisionError:
                 found = await bucket.get(own.key)
                 last = 0 if found is None else found.revision
-                if found is None or found.value is None:
-                    continue
-                entry = msgspec.json.decode(found.value, type=ChargerEntry)
-                if not self._is_its(entry, own):
+                entry = None if found is None else entry_of(found.value)
+                if entry is None or not self._is_its(entry, own):
                     continue
                 # The write that nobody heard of again has worked.
-                revision = found.revision
+                revision = last
             self._adopt(own, revision)
             return
         raise BucketError(f"others are always faster to write {own.key}")

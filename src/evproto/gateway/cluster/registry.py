@@ -32,7 +32,7 @@ from evproto.gateway.cluster.buckets import Bucket, BucketError, RevisionError, 
 from evproto.gateway.logs import data
 from evproto.gateway.neutral import family
 
-__all__ = ["ChargerEntry", "NodeEntry", "Registered", "Registry", "key_of"]
+__all__ = ["ChargerEntry", "NodeEntry", "Registered", "Registry", "entry_of", "key_of"]
 
 logger = logging.getLogger("evproto.gateway.cluster")
 
@@ -101,6 +101,14 @@ class _Node:
 def key_of(protocol: str, charger: str) -> str:
     """The key of a charger. All versions of a protocol share it: a charger speaks one of them at a time."""
     return f"{escape(family(protocol))}.{escape(charger)}"
+
+
+def entry_of(value: bytes | None) -> ChargerEntry | None:
+    """A charger's entry, of what is in NATS; None: that is none."""
+    try:
+        return None if value is None else msgspec.json.decode(value, type=ChargerEntry)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+        return None
 
 
 def _slim(entry: ChargerEntry) -> ChargerEntry:
@@ -254,7 +262,7 @@ class Registry:
         return list(self._by_instance.get(instance, ()))
 
     def chargers(self, protocol: str) -> list[str]:
-        """The chargers of a protocol that have an entry, sorted; some may be of nodes that are gone."""
+        """The chargers of a protocol that are connected to any node, sorted."""
         found = self._sorted.get(protocol)
         if found is None:
             found = sorted(
@@ -262,7 +270,14 @@ class Registry:
             )
             if self._fresh is None:
                 self._sorted[protocol] = found
-        return found
+        alive = {self.instance, *(entry.instance for entry in self.nodes())}
+        gone = {
+            self._chargers[key].entry.charger
+            for instance, keys in self._by_instance.items()
+            if instance not in alive
+            for key in keys
+        }
+        return [one for one in found if one not in gone] if gone else list(found)
 
     def count(self) -> int:
         """How many chargers have an entry."""
@@ -295,9 +310,8 @@ class Registry:
             BucketError: it cannot be known.
         """
         found = await self.chargers_bucket.get(key)
-        if found is None or found.value is None:
-            return None
-        return Registered(found.revision, msgspec.json.decode(found.value, type=ChargerEntry))
+        entry = None if found is None else entry_of(found.value)
+        return None if found is None or entry is None else Registered(found.revision, entry)
 
     # --- watching
 
@@ -404,13 +418,11 @@ class Registry:
         known.entry, known.revision, known.seen = entry, revision, self._clock()
 
     def _on_charger(self, key: str, revision: int, value: bytes | None) -> None:
-        try:
-            entry = None if value is None else msgspec.json.decode(value, type=ChargerEntry)
-            if entry is not None and key != key_of(entry.protocol, entry.charger):
-                raise ValueError(f"it says that it is {entry.charger} of {entry.protocol}")
-        except (ValueError, msgspec.MsgspecError) as error:
-            logger.error("the entry %s in NATS is none: %s", key, error)
-            return
+        entry = entry_of(value)
+        if value is not None and (entry is None or key != key_of(entry.protocol, entry.charger)):
+            # As if it were deleted; the node of the charger writes it again.
+            logger.error("the entry %s in NATS is none", key)
+            entry = None
         if self._fresh is not None:
             self._fresh.add(key)
         found = None
@@ -505,7 +517,7 @@ class Registry:
                     await self._node_bucket.delete(escape(name), last=node.revision)
 
     async def _forget(self, now: float) -> None:
-        old = []
+        old: list[tuple[str, int]] = []
         for key, (revision, heard) in self._deleted.items():
             if now - heard < _FORGOTTEN or len(old) == _FORGOTTEN_AT_ONCE:
                 break

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aio.ocpp_support import central_system, now, run, serving, soon, until
+from aio.ocpp_support import PATIENCE, central_system, now, run, serving, soon, until
 from evproto.aio.ocpp import (
     CSMS,
     CentralSystem,
@@ -394,6 +395,29 @@ def test_the_store_is_written_before_deliver_returns(tmp_path: Path) -> None:
             with pytest.raises(StoreError):
                 await other.open()
             await other.close()
+
+    run(work())
+
+
+def test_what_is_to_be_written_is_written_though_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "station.db"
+
+    async def work() -> None:
+        store = SqliteStore(file)
+        await store.open()
+        keys = [await store.put("ocpp1.6", b"[]", Retention.KEEP) for _ in range(2)]
+        busy = threading.Event()
+        store._thread.submit(busy.wait, PATIENCE)
+        waiting = [asyncio.create_task(store.failed(keys[0], 2)), asyncio.create_task(store.drop(keys[1]))]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        busy.set()
+        await store.close()
+        again = SqliteStore(file)
+        assert [(kept.key, kept.failures) for kept in await again.open()] == [(keys[0], 2)]
+        await again.close()
 
     run(work())
 

@@ -109,7 +109,8 @@ class SqliteStore(Store):
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            # Whoever waits may be cancelled; what was begun is done all the same, before the file is closed.
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
 

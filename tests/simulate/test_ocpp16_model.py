@@ -188,6 +188,14 @@ def test_a_transaction_that_began_offline_gets_its_id_on_the_way() -> None:
     assert {sample["transactionId"] for sample in bench.of("MeterValues")} == {101}
 
 
+def test_after_an_interruption_every_state_is_told_again() -> None:
+    bench = Bench(connectors=2)
+    bench.disconnect()
+    assert bench.take() == []
+    bench.connect()
+    assert bench.statuses(1) == bench.statuses(2) == ["Available", "Available"]
+
+
 def test_lists_of_a_wrong_version_are_refused() -> None:
     bench = Bench()
     entry = {"idTag": TAG, "idTagInfo": {"status": "Blocked"}}

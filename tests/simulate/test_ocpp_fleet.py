@@ -163,6 +163,9 @@ def test_commands_are_obeyed_over_the_wire() -> None:
         m = CODECS["1.6"].dialect.actions
         await central.until(lambda: central.of("StatusNotification"))
         station = next(iter(central.server.stations.values()))
+        get = m["GetConfiguration"].request.type
+        (entry,) = (await station.call(get(key=("HeartbeatInterval",)), timeout=30)).configuration_key
+        assert entry.value == "1"  # what the answer to BootNotification said
         change = m["ChangeConfiguration"].request.type
         answer = await station.call(change(key="HeartbeatInterval", value="1"), timeout=30)
         assert answer.status == "Accepted"

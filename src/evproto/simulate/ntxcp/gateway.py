@@ -176,7 +176,14 @@ class GatewayModel:
         """The connection is gone."""
         self.tick(now)
         self.online = False
+        for service in self.services:
+            service.told = None  # it may have been lost
         self._out = [output for output in self._out if isinstance(output, Reboot)]
+
+    def accepted(self, interval: int) -> None:
+        """The control center has accepted the gateway, and wants heartbeats at this interval."""
+        if interval > 0:
+            self.options["HeartbeatInterval"] = interval
 
     def set_clock(self, to: dt.datetime, now: int) -> None:
         """The control center has said what time it is."""

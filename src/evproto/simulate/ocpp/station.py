@@ -130,8 +130,14 @@ class StationModel:
         self.tick(now)
         self.online = False
         for connector in self.guns:
-            connector.asked = None
+            # What was told last may have been lost; OfflineThreshold is 0.
+            connector.asked = connector.told = None
         self._out = [output for output in self._out if isinstance(output, Keep | Reboot)]
+
+    def accepted(self, interval: int) -> None:
+        """The server has accepted the station, and wants heartbeats at this interval."""
+        if interval > 0:
+            self.options.heartbeat_interval = interval
 
     def set_clock(self, to: dt.datetime, now: int) -> None:
         """The server has said what time it is; transactions that run keep the time they began with."""

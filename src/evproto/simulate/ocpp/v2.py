@@ -139,7 +139,8 @@ class Language2(Language):
             energy = Reading("Energy.Active.Import.Register", transaction.meter_stop / 10, "Wh")
             values = self._values(moment(transaction.clock, now), [energy], "Transaction.End")
         gone = transaction.reason == "EVDisconnected"
-        flowed = max(0, now - transaction.session.flows_from) // 1000
+        session = transaction.session
+        flowed = max(0, (session.ended or now) - session.flows_from) // 1000
         self._event(
             transaction,
             now,

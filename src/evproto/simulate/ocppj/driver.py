@@ -245,6 +245,7 @@ class Driver:
             self._counts[f"boots {str(response.status).lower()}"] += 1
             return
         self._counts["boots accepted"] += 1
+        self.model.accepted(response.interval)
         self.model.set_clock(response.current_time, self._live())
         self._let_in()
 

@@ -79,6 +79,9 @@ class Model(Protocol):
     def disconnected(self, now: int) -> None:
         """The connection is gone."""
 
+    def accepted(self, interval: int) -> None:
+        """The server has accepted the charger, and wants heartbeats at this interval, in seconds."""
+
     def set_clock(self, to: dt.datetime, now: int) -> None:
         """The server has said what time it is."""
 

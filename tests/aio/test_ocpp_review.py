@@ -367,7 +367,7 @@ def test_an_authenticator_that_hangs_ends_with_its_connection(engine: str) -> No
                 ended.set()
             return True
 
-        settings = ServerSettings(engine=engine, link=LinkOptions(open_timeout=0.3))  # type: ignore[arg-type]
+        settings = ServerSettings(engine=engine, link=LinkOptions(open_timeout=1.0))  # type: ignore[arg-type]
         server = central_system(settings=settings, authenticate=authenticate)
         async with serving(server, profile=0):
             with pytest.raises((OSError, websockets.InvalidHandshake, EOFError)):

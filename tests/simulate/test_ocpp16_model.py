@@ -392,6 +392,46 @@ def test_a_charging_profile_limits_the_power() -> None:
     assert measured(bench.of("MeterValues")[-1]["meterValue"], "Power.Active.Import") > 3000
 
 
+@pytest.mark.parametrize(
+    ("unit", "limit", "measurand"), [("W", 30_000, "Power.Active.Import"), ("A", 50, "Current.Import")]
+)
+def test_a_charging_profile_limits_direct_current(unit: str, limit: float, measurand: str) -> None:
+    bench = charging(dc=True, sample_interval=10)
+    bench.run(120)
+    assert measured(bench.of("MeterValues")[-1]["meterValue"], measurand) > 1.5 * limit
+    schedule = {
+        "startSchedule": "2026-09-01T00:00:00Z",
+        "chargingRateUnit": unit,
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": limit}],
+    }
+    profile = limit_of(0, chargingSchedule=schedule)
+    assert bench.ask("SetChargingProfile", connectorId=0, csChargingProfiles=profile) == {
+        "status": "Accepted"
+    }
+    bench.run(60)
+    assert 0.97 * limit < measured(bench.of("MeterValues")[-1]["meterValue"], measurand) <= limit
+
+
+def test_the_limit_of_the_station_is_shared() -> None:
+    bench = charging(dc=True, sample_interval=10, connectors=2)
+    most = limit_of(40_000, chargingProfilePurpose="ChargePointMaxProfile")
+    bench.ask("SetChargingProfile", connectorId=0, csChargingProfiles=most)
+    bench.run(60)
+    alone = measured(bench.of("MeterValues")[-1]["meterValue"], "Power.Active.Import")
+    assert 39_000 < alone <= 40_000
+    bench.model.plug_in(2, car(), bench.now)
+    bench.model.ask_to_start(2, bytes(8), bench.now)
+    bench.take()
+    bench.run(90)
+    last = {one["connectorId"]: one["meterValue"] for one in bench.of("MeterValues")}
+    powers = [measured(last[number], "Power.Active.Import") for number in (1, 2)]
+    assert all(19_000 < power <= 20_000 for power in powers)
+    bench.model.unplug(2, bench.now)
+    bench.take()
+    bench.run(60)
+    assert measured(bench.of("MeterValues")[-1]["meterValue"], "Power.Active.Import") > 39_000
+
+
 def test_profiles_that_cannot_be_are_refused() -> None:
     bench = Bench()
     rejected = {"status": "Rejected"}

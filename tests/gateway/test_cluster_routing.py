@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from evproto.aio.plugins.nats_link import LinkError, NatsLink
 from evproto.gateway.cluster.buckets import Bucket, BucketError, RevisionError, Watch
 from evproto.gateway.cluster.records import same_from_all_nodes
 from evproto.gateway.cluster.registry import key_of
+from evproto.gateway.config import Layer, load
 from evproto.gateway.nats_sink import NatsSink, NatsStream, envelope
 from gateway.cluster_support import cluster, holder, nodes, registry, until
 from gateway.live import PILE, RawPile, Running
@@ -339,6 +342,58 @@ def test_a_bucket_is_written_on_condition_and_watched_without_gaps(tmp_path: Pat
         await link.close()
 
     run(tmp_path, scenario)
+
+
+def test_a_password_in_the_url_of_nats_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(server: NatsServer) -> None:
+        link = NatsLink(server.url.replace("//", "//me:secret@"), name="test", options={})
+        await asyncio.to_thread(server.kill)
+        await link.start(0.0)
+        await until(lambda: link.problem)
+        await link.close()
+
+    run(tmp_path, scenario)
+    assert "nats://***@127.0.0.1" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_server_that_is_alone_has_no_part_in_this() -> None:
+    program = (
+        "import sys, evproto.gateway.app; "
+        "sys.exit(any(name.startswith('evproto.gateway.cluster') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "confirm"),
+    [
+        ({}, "stored"),
+        ({"forward.to": "nats", "forward.servers": "nats://h:1"}, "stored"),
+        ({"cluster.servers": "nats://h:1"}, "stored"),
+        ({"cluster.servers": "nats://h:1", "forward.to": "http", "forward.servers": "http://h/"}, "stored"),
+        (
+            {"cluster.servers": "nats://h:1", "forward.to": "nats", "forward.servers": "nats://h:1"},
+            "delivered",
+        ),
+        (
+            {
+                "cluster.servers": "nats://h:1",
+                "forward.to": "nats",
+                "forward.servers": "nats://h:1",
+                "forward.jetstream": "no",
+            },
+            "stored",
+        ),
+    ],
+)
+def test_when_records_are_confirmed_by_default(settings: dict[str, str], confirm: str) -> None:
+    config = load(Layer(settings, {}))
+    assert (config.ykc.confirm, config.ocpp.confirm) == (confirm, confirm)
+    other = {"stored": "delivered", "delivered": "stored"}[confirm]
+    if "forward.to" in settings:
+        config = load(Layer({**settings, "ykc.confirm": other}, {}))
+        assert (config.ykc.confirm, config.ocpp.confirm) == (other, confirm)
 
 
 @given(st.text())

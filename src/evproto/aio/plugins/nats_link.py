@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -64,6 +65,8 @@ class NatsLink:
         if not urls:
             raise ValueError("there is no server to connect to")
         self._servers = [url if "://" in url else f"nats://{url}" for url in urls]
+        # What people read of them: without passwords.
+        self._said_servers = ", ".join(re.sub("//[^/@]*@", "//***@", url) for url in self._servers)
         self._name = name
         self._options = options
         self._client: Client | None = None
@@ -233,7 +236,7 @@ class NatsLink:
     def _tell(self, problem: str) -> None:
         if problem != self._problem:
             self._problem = problem
-            logger.warning("%s has no connection to %s: %s", self._name, ", ".join(self._servers), problem)
+            logger.warning("%s has no connection to %s: %s", self._name, self._said_servers, problem)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         problems: list[str] = []

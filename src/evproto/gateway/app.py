@@ -293,7 +293,7 @@ class Server:
             readiness=self._problems,
         )
         more = dropin_routes(api, self.adapter, config.drop_in.trusted) if config.drop_in.enabled else []
-        api.openapi = openapi(api, version=_version())
+        api.describe = lambda: openapi(api, version=_version())
         self._http = _Http(
             uvicorn.Config(
                 make_app(api, [*more, *self.page_routes(api)]),
@@ -488,7 +488,7 @@ def _nats_sink(config: Config) -> Sink:
     forward = config.forward
     seed = config.drop_in.enabled
     subjects = (f"{SUBJECT}.3b", f"{SUBJECT}.3d") if seed else ("evproto.record.>",)
-    stream = NatsStream(forward.stream, subjects, forward.duplicate_window)
+    stream = NatsStream(forward.stream, subjects, forward.duplicate_window, replicas=config.cluster.replicas)
     shape = nats_shape(config.drop_in.vin) if seed else envelope()
     if config.cluster.servers:
         from evproto.gateway.cluster.records import same_from_all_nodes

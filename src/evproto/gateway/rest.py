@@ -7,6 +7,7 @@ names the field as the codec does. Every error has the form of
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -94,7 +95,9 @@ class Api:
         self.local = local
         self.readiness = readiness
         self.draining = False
-        self.openapi: dict[str, Any] = {}
+        self.describe: Callable[[], dict[str, Any]] = dict
+        """Makes the description of this API; asked once, when somebody wants it: it takes its time."""
+        self._described: asyncio.Future[bytes] | None = None
 
     # --- state
 
@@ -113,7 +116,17 @@ class Api:
 
     async def show_openapi(self, request: Request, caller: Caller) -> Response:
         """The description of this API."""
-        return json_response(self.openapi)
+        if self._described is None:
+            self._described = asyncio.ensure_future(
+                asyncio.to_thread(lambda: msgspec.json.encode(self.describe()))
+            )
+        try:
+            # Who goes away meanwhile does not take it from the others who wait.
+            body = await asyncio.shield(self._described)
+        except Exception:
+            self._described = None
+            raise
+        return Response(body, media_type="application/json")
 
     async def show_event_schema(self, request: Request, caller: Caller) -> Response:
         """The JSON Schema of forwarded events."""

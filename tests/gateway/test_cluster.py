@@ -296,6 +296,9 @@ def test_chargers_are_served_while_nats_is_away_and_known_to_all_afterwards(tmp_
             taken = await obeyed(a, new)
             answer = await b.client.get(f"/commands/{taken['id']}")
             assert answer.status_code == 503
+            answer = await b.command("remote_stop_request", {"gun_no": "01"})
+            assert answer.status_code == 409
+            assert "it is connected to node a: the cluster cannot be reached" in answer.json()["detail"]
             await asyncio.to_thread(nats.start)
             await until(lambda: holder(b, PILE) == holder(b, OTHER) == "a")
             await until(lambda: registry(b).count() == 2)

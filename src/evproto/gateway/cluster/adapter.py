@@ -221,6 +221,9 @@ class ClusterAdapter:
         prepared = self.local.check(identity, command, body, version=entry.version)
         if self._registry.leaving(entry.node):
             raise ChargerOfflineError(f"node {entry.node}, which it is connected to, is stopping")
+        if not self._router.connected:
+            problem = "; ".join(self._registry.problems())
+            raise ChargerOfflineError(f"it is connected to node {entry.node}: {problem}")
         return msgspec.structs.replace(prepared, payload=Routed(found))
 
     async def perform(

@@ -2,7 +2,8 @@
 
 Two buckets. In ``NAME_nodes`` every node refreshes one key, its lease; whoever
 has not heard of it for the length of a lease, by his own clock, takes it for
-dead. In ``NAME_chargers`` a charger is one key without expiry, written when it
+dead, as long as he hears himself: what nobody can write while NATS is away
+tells nothing of nodes. In ``NAME_chargers`` a charger is one key without expiry, written when it
 comes, on condition of the revision before. The revision of that write is the
 connection's fencing token: a node that sees a newer one, of another node,
 closes its own connection. Every node watches both buckets and has a copy.
@@ -36,6 +37,10 @@ __all__ = ["ChargerEntry", "NodeEntry", "Registered", "Registry", "entry_of", "k
 
 logger = logging.getLogger("evproto.gateway.cluster")
 
+_REFRESHES: Final = 5
+"""How often a lease is refreshed in its length."""
+_SILENCE: Final = 0.8
+"""The part of a lease's length for which one that is alive may not be heard of, while one hears oneself."""
 _SWEPT_AT_ONCE: Final = 500
 """Entries of dead nodes that are deleted in one go."""
 
@@ -164,7 +169,7 @@ class Registry:
         self._link = link
         self._clock = clock
         self._node_bucket = Bucket(
-            link, f"{cluster}_nodes", about="Leases of evproto's nodes", replicas=replicas, timeout=lease / 2
+            link, f"{cluster}_nodes", about="Leases of evproto's nodes", replicas=replicas
         )
         self.chargers_bucket = Bucket(
             link, f"{cluster}_chargers", about="Where chargers are connected", replicas=replicas
@@ -234,6 +239,15 @@ class Registry:
         found = self._nodes.get(node)
         return found is not None and found.entry.leaving
 
+    def deaf(self) -> bool:
+        """Whether nothing has been heard for as long as a lease, of this node itself either."""
+        return self._clock() - self._heard() > self.lease
+
+    def _heard(self) -> float:
+        """Until when others could be heard: when this node's own lease was."""
+        own = self._nodes.get(self.node)
+        return own.seen if own is not None and own.entry.instance == self.instance else self._clock()
+
     async def gone(self, node: str, instance: str) -> None:
         """Wait until an instance of a node is not alive."""
         found = self._nodes.get(node)
@@ -297,8 +311,9 @@ class Registry:
         if self.describe is None or not self._link.connected:
             return False
         try:
-            await self._node_bucket.put(escape(self.node), msgspec.json.encode(self.describe()))
-        except BucketError as error:
+            async with asyncio.timeout(self.lease / _REFRESHES):
+                await self._node_bucket.put(escape(self.node), msgspec.json.encode(self.describe()))
+        except (BucketError, TimeoutError) as error:
             logger.debug("the lease was not refreshed: %s", error)
             return False
         return True
@@ -363,12 +378,15 @@ class Registry:
         for key in [key for key in self._chargers if key not in fresh]:
             self._drop(key)
         self._deleted = {key: told for key, told in self._deleted.items() if key in fresh}
-        # Who was not heard of while nothing could be heard is not dead for that.
-        for node in self._nodes.values():
-            node.seen = max(node.seen, self._clock())
+        self._all_heard(self._clock())
         self.problem = ""
         self.ready.set()
         self.on_ready()
+
+    def _all_heard(self, now: float) -> None:
+        """Who was not heard of while nothing could be heard is not dead for that."""
+        for node in self._nodes.values():
+            node.seen = max(node.seen, now)
 
     async def _until_one_ends(self, watches: list[Watch]) -> None:
         if not self._lost.is_set():
@@ -415,7 +433,11 @@ class Registry:
             logger.info("node %s is here again", name)
             self._nodes[name] = _Node(entry, revision, self._clock())
             return
-        known.entry, known.revision, known.seen = entry, revision, self._clock()
+        now = self._clock()
+        if entry.instance == self.instance and now - known.seen > 2 * self.lease / _REFRESHES:
+            # For a while nobody could write: others may be about to.
+            self._all_heard(now)
+        known.entry, known.revision, known.seen = entry, revision, now
 
     def _on_charger(self, key: str, revision: int, value: bytes | None) -> None:
         entry = entry_of(value)
@@ -467,17 +489,16 @@ class Registry:
     # --- leases
 
     async def _keep_lease(self) -> None:
+        # Also while the copy is being made: this node can be reached.
         while True:
-            if self.ready.is_set():
-                await self.refresh()
-            try:
-                async with asyncio.timeout(self.lease / 3):
-                    await (self._lost.wait() if self.ready.is_set() else self.ready.wait())
-            except TimeoutError:
-                pass
+            await self.refresh()
+            waited = self._lost if self.ready.is_set() else self.ready
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.lease / _REFRESHES):
+                    await waited.wait()
 
     def _is_alive(self, node: _Node) -> bool:
-        return not node.dead and self._clock() - node.seen <= self.lease
+        return not node.dead and self._heard() - node.seen <= _SILENCE * self.lease
 
     async def _look_after(self) -> None:
         """End the nodes whose leases have run out, and clear away what they have left."""

@@ -223,6 +223,11 @@ class Router:
         self.running = 0
         """Commands of other nodes that are under way here."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether other nodes can be reached, as far as that is known."""
+        return self._link.connected
+
     def _subject(self, node: str) -> str:
         return f"{self._cluster}.node.{escape(node)}.command"
 
@@ -349,6 +354,8 @@ class Router:
                 if gone.done():
                     return _lost(f"node {node}, which it is connected to, is gone")
                 pause = await self._ask(subject, request, waiting)
+                if self._registry.deaf() and not waiting.ended.done():
+                    return _lost("nothing is heard of NATS")
         finally:
             gone.cancel()
 
@@ -358,7 +365,8 @@ class Router:
         try:
             answer = _decode_answer(await self._link.request(subject, _encode(asking), _TAKE))
         except LinkError:
-            # It may be about to connect to NATS again, as this node; if not, its lease runs out.
+            # It may be about to connect to NATS again, as this node; if not, its lease runs out, or nothing
+            # is heard of anybody.
             await self._link.wait_connected(1.0)
             return _AGAIN
         except msgspec.MsgspecError as error:

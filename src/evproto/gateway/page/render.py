@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from evproto.gateway.adapter import Adapter, CommandType, Glance, UnknownChargerError
 from evproto.gateway.commands import Command
@@ -45,8 +46,17 @@ class Renderer:
         environment.filters["figure"] = _figure
         environment.globals["version"] = version
         environment.globals["asset"] = lambda name: f"/page/assets/{name}?{assets[name]}"
-        self._page = environment.get_template("page.html")
-        self._pieces: Any = environment.get_template("pieces.html").module
+        self._environment = environment
+
+    # Compiled when somebody looks at the page for the first time: most starts are not for that.
+
+    @cached_property
+    def _page(self) -> Template:
+        return self._environment.get_template("page.html")
+
+    @cached_property
+    def _pieces(self) -> Any:
+        return self._environment.get_template("pieces.html").module
 
     def page(self, *, charger: str, command: str, collection: str, may_command: bool, **what: Any) -> str:
         """The whole page."""

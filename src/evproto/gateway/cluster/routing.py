@@ -276,8 +276,11 @@ class Router:
             except CommandError as error:
                 return _unsent(str(error))
             return await adapter.perform(here, timeout=timeout, sent=sent)
-        if found is None or found.revision == target.revision:
+        if found is None:
             return _unsent(f"it is not connected to node {target.entry.node} any more")
+        if found.revision == target.revision:
+            # It has just come, and its node is about to hear that this is written; or it is just going.
+            await asyncio.sleep(_AGAIN)
         try:
             return await self._counted(self._hand_over(found, prepared, timeout, sent))
         except _StaleError:

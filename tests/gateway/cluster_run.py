@@ -75,7 +75,7 @@ class Node:
             "FORWARD_LEAVE_OUT": "heartbeat_request",
             "CLUSTER_SERVERS": server.url,
             "CLUSTER_NODE": name,
-            "CLUSTER_LEASE": "4",
+            "CLUSTER_LEASE": "8",
             "LOG_FORMAT": "json",
         }
         process = await asyncio.create_subprocess_exec(

@@ -313,6 +313,25 @@ def test_start_stop_and_reboot_of_a_pile_are_its_own_messages(tmp_path: Path) ->
             assert (await posted).json()["state"] == "accepted"
             assert going_on["state"] == "charging"
 
+            # Of two guns that charge, one has to be named; of one, none.
+            pile.send(0x13, report(gun=1))
+            await settled(pile)
+            assert problem(await post(f"/chargers/{PILE}/stop", json={})) == (422, "invalid", "connector")
+            pile.send(0x13, report(gun=1, status=2))
+            await settled(pile)
+            posted = asyncio.create_task(post(f"/chargers/{PILE}/stop", json={}))
+            _, sequence, body = await pile.expect(0x36)
+            assert body.hex() == f"{PILE}02"
+            pile.send(0x35, body + b"\x01\x00", sequence)
+            assert (await posted).json()["state"] == "accepted"
+            posted = asyncio.create_task(post(f"/chargers/{PILE}/start", json={}))
+            _, sequence, body = await pile.expect(0x34)
+            assert body[16:24].hex() == f"{PILE}01"
+            pile.send(0x33, body[:24] + b"\x01\x00", sequence)
+            assert (await posted).json()["state"] == "accepted"
+            pile.send(0x13, report(gun=1))
+            await settled(pile)
+
             # Reboot without a body: when it is idle (2); at once: 1.
             for sent, control in ((None, 2), ({"immediate": True}, 1)):
                 posted = asyncio.create_task(
@@ -326,7 +345,14 @@ def test_start_stop_and_reboot_of_a_pile_are_its_own_messages(tmp_path: Path) ->
                 assert (await posted).json()["name"] == "reboot_request"
 
             for path, sent, expected in (
-                ("start", {"token": "not a card"}, (422, "invalid", "token")),
+                ("start", {"connector": "01", "token": "not a card"}, (422, "invalid", "token")),
+                # Nothing is guessed: both guns charge.
+                ("start", {}, (422, "invalid", "connector")),
+                (
+                    "stop",
+                    {"connector": "01", "transaction": going_on["transaction"]},
+                    (422, "invalid", "connector"),
+                ),
                 ("start", {"tokens": "1"}, (422, "invalid", "tokens")),
                 ("start", {"connector": 1}, (422, "invalid", "connector")),
                 ("stop", {"transaction": "0" * 32}, (422, "invalid", "transaction")),

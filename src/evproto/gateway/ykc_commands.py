@@ -37,7 +37,7 @@ from evproto.wire.frame import Frame
 from evproto.wire.table import Direction
 from evproto.ykc import messages
 from evproto.ykc.codec import Codec
-from evproto.ykc.enums import LoginResult
+from evproto.ykc.enums import GunStatus, LoginResult
 from evproto.ykc.plain import from_plain, to_plain
 from evproto.ykc.records import record_key
 from evproto.ykc.redact import hidden_in, redact_plain
@@ -170,13 +170,14 @@ class PileCommands:
             control = 1 if body.get("immediate") else 2  # 2: when it is idle
             return "reboot_request", {"execution_control": control}
         name = "remote_start_request" if verb == "start" else "remote_stop_request"
+        connector, transaction = body.get("connector"), body.get("transaction")
+        gun = None if connector is None else str(connector).rjust(2, "0")
+        if known is not None and known.pile is not None:
+            # Of one that is not here, it is said that it is not.
+            gun = _gun_to_start(known, gun) if verb == "start" else _gun_to_stop(known, gun, transaction)
         fields = suggestions(known, self.types[name], now)
-        connector = body.get("connector")
-        if connector is None and verb == "stop" and body.get("transaction"):
-            # 0x36 names no transaction: its gun is what it says of it.
-            connector = _gun_of(known, body["transaction"])
-        if connector is not None:
-            fields["gun_no"] = gun = str(connector).rjust(2, "0")
+        if gun is not None:
+            fields["gun_no"] = gun
             if verb == "start" and len(gun) == 2 and "transaction_no" in fields:
                 # A transaction number has its gun in it.
                 made = fields["transaction_no"]
@@ -187,8 +188,8 @@ class PileCommands:
             if not re.fullmatch("[0-9]{16}", card):
                 raise InvalidCommandError("a token is a card number of up to 16 digits here", path="token")
             fields |= {"logical_card_no": card, "physical_card_no": card, "account_balance": self._balance}
-            if body.get("transaction"):
-                fields["transaction_no"] = body["transaction"]
+            if transaction:
+                fields["transaction_no"] = transaction
         return name, fields
 
     def prepare_message(
@@ -318,16 +319,56 @@ def _asked_by(answer: Message, codec: Codec) -> list[int]:
     ]
 
 
-def _gun_of(known: KnownPile | None, transaction: str) -> str:
-    """The gun that a transaction goes on at.
+def _gun_to_start(known: KnownPile, named: str | None) -> str:
+    """The gun that is meant: the one named, else the only one that is plugged in and does not charge.
 
     Raises:
-        InvalidCommandError: nobody has heard of it.
+        InvalidCommandError: there is none, or there are several.
     """
-    for gun, (_, report) in () if known is None else known.data.items():
-        if report.transaction_no == transaction:
-            return gun
-    raise InvalidCommandError(f"no gun has said that it has transaction {transaction}", path="transaction")
+    if named is not None:
+        return named
+    free = [
+        gun
+        for gun, (_, report) in known.data.items()
+        if report.gun_plugged and report.gun_status != GunStatus.CHARGING
+    ]
+    if len(free) == 1:
+        return free[0]
+    if not known.data and known.login is not None and known.login.gun_count == 1:
+        return "01"
+    found = f"guns {', '.join(sorted(free))} are" if free else "no gun is known to be"
+    raise InvalidCommandError(f"name the connector: {found} plugged in and not charging", path="connector")
+
+
+def _gun_to_stop(known: KnownPile, named: str | None, transaction: str | None) -> str:
+    """The gun that is meant: where the transaction goes on, the one named, or the only one that charges.
+
+    Raises:
+        InvalidCommandError: there is none, there are several, or two are named.
+    """
+    charging = {
+        gun: report.transaction_no
+        for gun, (_, report) in known.data.items()
+        if report.gun_status == GunStatus.CHARGING
+    }
+    if transaction:
+        # 0x36 names no transaction: its gun is what it says of it.
+        guns = [gun for gun, number in charging.items() if number == transaction]
+        if not guns:
+            raise InvalidCommandError(
+                f"no gun is known to charge in transaction {transaction}", path="transaction"
+            )
+        if named is not None and named != guns[0]:
+            raise InvalidCommandError(
+                f"transaction {transaction} goes on at gun {guns[0]}, not at {named}", path="connector"
+            )
+        return guns[0]
+    if named is not None:
+        return named
+    if len(charging) == 1:
+        return next(iter(charging))
+    found = f"guns {', '.join(sorted(charging))} charge" if charging else "no gun is known to charge"
+    raise InvalidCommandError(f"name the connector: {found}", path="connector")
 
 
 def subject(message: Any) -> str:

@@ -467,6 +467,15 @@ def _check_chargers(config: Config, at: Callable[[str], str]) -> Iterator[str]:
         yield f"{at('admission.mode')}: set the file with the chargers: admission.file"
     if admission.mode == "hook" and not admission.hook:
         yield f"{at('admission.mode')}: set the URL that is asked: admission.hook"
+    # What would be ignored is most often a mode that was forgotten.
+    if admission.file is not None and admission.mode != "file":
+        yield f"{at('admission.file')}: nobody reads it unless admission.mode is file"
+    if admission.hook and admission.mode != "hook":
+        yield f"{at('admission.hook')}: nobody asks it unless admission.mode is hook"
+    if ocpp.hook and not ocpp.ask and ocpp.authorize != "hook":
+        yield f"{at('ocpp.hook')}: nobody asks it unless ocpp.authorize is hook, or ocpp.ask names actions"
+    if config.cluster.node and not config.cluster.servers:
+        yield f"{at('cluster.node')}: a node without a cluster: set cluster.servers (--cluster)"
     for key, url in (("ocpp.hook", ocpp.hook), ("admission.hook", admission.hook)):
         if url and not re.match("https?://[^/]", url):
             yield f"{at(key)}: {url!r} is no URL; write http://host/path"

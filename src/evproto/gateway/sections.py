@@ -243,7 +243,8 @@ class ClusterConfig(_Section, frozen=True, kw_only=True, rename="kebab"):
         tuple[str, ...], Meta(description="NATS servers of the cluster, nats://host:4222; none: it is alone")
     ] = ()
     node: Annotated[
-        str, Meta(description="name of this node, another one for each; default: host name and process id")
+        Annotated[str, Meta(max_length=64)],
+        Meta(description="name of this node, another one for each; default: host name and process id"),
     ] = ""
     name: Annotated[
         Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,32}$")], Meta(description="name of the cluster")

@@ -316,13 +316,23 @@ class Api:
     async def show_command(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /commands/{id}``."""
         wait = number(request, "wait", 0.0, 60.0, 0.0)
-        id = request.path_params["id"]
+        return json_response(await self.command_for(caller, request.path_params["id"], wait=wait))
+
+    async def command_for(self, caller: Caller, id: str, *, wait: float = 0.0) -> Command:
+        """A command as a caller may see it: for those that may only read, what is hidden is hidden.
+
+        Args:
+            caller: who wants to see it.
+            id: of the command.
+            wait: at most so many seconds for its end.
+
+        Raises:
+            ProblemError: there is no such command.
+        """
         found = await (self.desk.wait(id, wait) if wait else self.desk.get(id))
         if found is None:
             raise ProblemError("not_found", f"there is no command {id}")
-        if not caller.may_command:
-            found = await self.desk.redacted(found)
-        return json_response(found)
+        return found if caller.may_command else await self.desk.redacted(found)
 
     async def show_audit(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /audit``."""

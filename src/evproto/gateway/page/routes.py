@@ -241,11 +241,8 @@ class Page:
 
     async def result(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/commands/{id}``: a command, or what it is after some seconds."""
-        id = request.path_params["id"]
         patience = 10.0 if request.query_params.get("wait") == "1" else 0.0
-        found = await (self._api.desk.wait(id, patience) if patience else self._api.desk.get(id))
-        if found is None:
-            raise ProblemError("not_found", f"there is no command {id}")
+        found = await self._api.command_for(caller, request.path_params["id"], wait=patience)
         headers = {**_HEADERS, "X-Ended": "0" if found.ended is None else "1"}
         return Response(self._render.result(found), headers=headers, media_type="text/html")
 

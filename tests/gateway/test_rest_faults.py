@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 
 from evproto.gateway.config import TokenConfig
+from evproto.gateway.page.stream import field_of
 from evproto.gateway.tokens import hash_of
-from gateway.live import serving
+from gateway.live import WAIT, Backend, serving
 from gateway.ocpp_live import BOOT_1_6, charger
 
 READER = "a-token-that-may-only-read"
@@ -56,3 +59,73 @@ def test_the_page_hides_from_a_reader_what_the_api_hides(tmp_path: Path) -> None
             assert problem(nothing) == (404, "not_found", "")
 
     asyncio.run(run())
+
+
+def test_a_reader_sees_of_dead_letters_what_has_died_and_no_cards(tmp_path: Path) -> None:
+    async def run() -> None:
+        backend = Backend()
+        backend.status = lambda path, body: 422 if body["name"] == "Authorize" else 200
+        async with (
+            backend,
+            serving(
+                tmp_path,
+                ocpp__enabled=True,
+                http__tokens=TOKENS,
+                forward__to=("http",),
+                forward__servers=(backend.url,),
+            ) as running,
+            charger(running) as station,
+        ):
+            await station.result("BootNotification", BOOT_1_6)
+            await station.result("Authorize", {"idTag": "CARD-77"})
+
+            async def dead(headers: dict[str, str]) -> list[dict[str, Any]]:
+                response = await running.client.get("/dead-letters", headers=headers)
+                found: list[dict[str, Any]] = response.json()["items"]
+                return found
+
+            async with asyncio.timeout(WAIT):
+                while not (seen := await dead(LOOKS)):
+                    await asyncio.sleep(0.05)
+            (whole,) = await dead(COMMANDS)
+            assert whole["event"]["fields"] == {"idTag": "CARD-77"}
+            assert "CARD-77" in whole["event"]["raw"]
+            hidden = {"fields": None, "raw": "", "findings": []}
+            assert seen == [{**whole, "event": {**whole["event"], **hidden}}]
+            schema = (await running.client.get("/schemas/event.json")).json()
+            jsonschema.Draft202012Validator(schema).validate(seen[0]["event"])
+
+    asyncio.run(run())
+
+
+def test_a_stream_keeps_what_only_looks_like_the_end_of_a_line(tmp_path: Path) -> None:
+    vendor = "A\u2028B\u2029C\x85D\x1cE"
+
+    async def run() -> None:
+        async with serving(tmp_path, ocpp__enabled=True) as running, charger(running) as station:
+            await station.result("BootNotification", {**BOOT_1_6, "chargePointVendor": vendor})
+            seen: list[Any] = []
+            async with (
+                asyncio.timeout(WAIT),
+                running.client.stream(
+                    "GET", "/events", params={"name": "BootNotification"}, headers={"Last-Event-ID": "x"}
+                ) as stream,
+            ):
+                rest = b""
+                async for part in stream.aiter_bytes():
+                    *whole, rest = (rest + part).split(b"\n\n")
+                    for block in whole:
+                        lines = [one[6:] for one in block.split(b"\n") if one.startswith(b"data: ")]
+                        if lines:
+                            seen.append(json.loads(b"\n".join(lines)))
+                    if seen and "fields" in seen[-1]:
+                        break
+            assert seen[-1]["fields"]["chargePointVendor"] == vendor
+
+    asyncio.run(run())
+
+
+def test_lines_of_an_event_end_where_the_standard_says() -> None:
+    assert field_of("a\r\nb\rc\nd\u2028e", event="x", id="1") == (
+        "id: 1\nevent: x\ndata: a\ndata: b\ndata: c\ndata: d\u2028e\n\n".encode()
+    )

@@ -354,7 +354,7 @@ class Api:
         found = await self.outbox.dead(
             sink=request.query_params.get("sink") or None, limit=limit(request), skip=skip
         )
-        return json_response(DeadPage(items=[_dead(letter) for letter in found]))
+        return json_response(DeadPage(items=[_dead(letter, whole=caller.may_command) for letter in found]))
 
     async def replay_dead(self, request: Request, caller: Caller) -> Response:
         """The handler of ``POST /dead-letters/{id}/replay``."""
@@ -521,7 +521,12 @@ def _audit(entry: AuditEntry) -> AuditEntry:
     return msgspec.structs.replace(entry, digest="")
 
 
-def _dead(letter: DeadLetter) -> DeadLetterView:
+def _dead(letter: DeadLetter, *, whole: bool) -> DeadLetterView:
+    """A dead letter; without what its event says of cards and passwords, unless it is shown ``whole``."""
+    body = letter.body
+    if not whole:
+        # Receivers are sent all of it, so nothing in it is marked as hidden.
+        body = msgspec.json.encode({**msgspec.json.decode(body), "fields": None, "raw": "", "findings": []})
     return DeadLetterView(
         id=letter.id,
         charger=letter.charger,
@@ -529,5 +534,5 @@ def _dead(letter: DeadLetter) -> DeadLetterView:
         reason=letter.reason,
         attempts=letter.attempts,
         died=moment(letter.died),
-        event=msgspec.Raw(letter.body),
+        event=msgspec.Raw(body),
     )

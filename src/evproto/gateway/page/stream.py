@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ _LAST: Final = 3.0
 """Seconds that one who is dropped has to read what was said last."""
 COMMENT: Final = b": still here\n\n"
 """What is sent when nothing happens, so that proxies and dead connections are noticed."""
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a stream of events, and nothing else: U+2028 stays what it is."""
 
 
 def field_of(data: str, *, event: str = "", id: str = "") -> bytes:
@@ -25,7 +28,7 @@ def field_of(data: str, *, event: str = "", id: str = "") -> bytes:
     lines = [f"id: {id}"] if id else []
     if event:
         lines.append(f"event: {event}")
-    lines += [f"data: {line}" for line in data.splitlines()]
+    lines += [f"data: {line}" for line in _LINE_END.split(data)]
     return ("\n".join(lines) + "\n\n").encode()
 
 

@@ -55,6 +55,8 @@ R = TypeVar("R", bound=Response)
 REPLACED = "replaced by a newer connection"
 _PROBES = 3
 """How often a station is listened to before it is taken for dead, if this process is held up each time."""
+_LATE = 0.05
+"""Seconds by which the end of a wait may be late in a process that is not held up."""
 
 
 class Station(Peer):
@@ -94,7 +96,7 @@ class Station(Peer):
                 if self.last_heard > asked:
                     break
                 # If this process itself was held up, nobody could be heard; it listens once more.
-                if self._clock() - begun < 1.5 * timeout:
+                if self._clock() - begun < timeout + _LATE:
                     return False
         else:
             return False

@@ -39,6 +39,8 @@ _KEPT: Final = 32
 """Most findings that travel with an event."""
 _NAME: Final = 50
 """Most characters of a name that no protocol knows."""
+_AROUND: Final = frozenset({"frame", "messageId"})
+"""What may be wrong with a frame beside its payload (:class:`evproto.ocppj.Deviation`)."""
 _PAYLOAD: Final = {CALL: 3, SEND: 3, CALL_RESULT: 2}
 
 
@@ -78,10 +80,13 @@ def payload_of(raw: bytes | str) -> dict[str, Any]:
 def fields_of(
     envelope: Call[Any] | CallResult[Any] | Send[Any], raw: bytes | str, codec: Codec
 ) -> dict[str, Any]:
-    """The payload under the names of the protocol; what was not right in it is put right as the codec did."""
+    """The payload under the names of the protocol; what was not right in it is put right as the codec did.
+
+    What was not right with the frame around it changes nothing in it.
+    """
     if isinstance(envelope.payload, dict):
         return envelope.payload
-    if not envelope.warnings and raw:
+    if raw and all(found.keyword in _AROUND for found in envelope.warnings):
         return payload_of(raw)
     try:
         return payload_of(codec.encode(envelope, "lenient"))

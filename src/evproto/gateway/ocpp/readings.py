@@ -7,10 +7,12 @@ passed over, for it is in the event all the same.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from evproto.gateway.ocpp.known import KnownCharger, OutletKey
 from evproto.gateway.ocpp.measured import MeterValue, measured_in
@@ -20,6 +22,14 @@ __all__ = ["LEARNED", "learn"]
 
 _LONGEST: Final = 64
 """Most characters of a status, of the name of a service, of a transaction's number that is shown."""
+
+
+_Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""Of connectors, EVSEs, transactions: beyond that no reader of JSON can be relied on."""
+
+
+_Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""Of connectors, EVSEs, transactions: beyond that no reader of JSON can be relied on."""
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -32,23 +42,23 @@ class _Status(_Message, frozen=True, gc=False):
     status: str = ""
     connector_status: str = ""
     error_code: str = ""
-    connector_id: int | str | None = None
-    evse_id: int | None = None
-    service_id: int | str | None = None
+    connector_id: _Number | str | None = None
+    evse_id: _Number | None = None
+    service_id: _Number | str | None = None
 
 
 class _Values(_Message, frozen=True, gc=False):
     meter_value: tuple[MeterValue, ...]
-    connector_id: int | None = None
-    evse_id: int | None = None
-    service_id: int | str | None = None
-    transaction_id: int | None = None
+    connector_id: _Number | None = None
+    evse_id: _Number | None = None
+    service_id: _Number | str | None = None
+    transaction_id: _Number | None = None
 
 
 class _Start(_Message, frozen=True, gc=False):
     """StartTransaction."""
 
-    connector_id: int
+    connector_id: _Number
     meter_start: int | float
     timestamp: str
 
@@ -56,7 +66,7 @@ class _Start(_Message, frozen=True, gc=False):
 class _Stop(_Message, frozen=True, gc=False):
     """StopTransaction."""
 
-    transaction_id: int
+    transaction_id: _Number
     meter_stop: int | float | None = None
     timestamp: str = ""
 
@@ -67,8 +77,8 @@ class _Info(_Message, frozen=True, gc=False):
 
 
 class _Evse(_Message, frozen=True, gc=False):
-    id: int
-    connector_id: int | None = None
+    id: _Number
+    connector_id: _Number | None = None
 
 
 class _TransactionEvent(_Message, frozen=True, gc=False):
@@ -169,7 +179,7 @@ def _start(known: KnownCharger, read: _Start, now: float, number: str) -> None:
     if not number or number in known.closed:
         return
     begun = known.begin(number, (read.connector_id,), _moment(read.timestamp, now))
-    begun.first_register = float(read.meter_start)
+    begun.first_register = _register(read.meter_start)
     state = known.outlet((read.connector_id,))
     if state is not None:
         state.at = now
@@ -185,8 +195,9 @@ def _stop(known: KnownCharger, read: _Stop, now: float, number: str) -> None:
     if state is None:
         return
     state.at = now
-    if ended.first_register is not None and read.meter_stop is not None:
-        used = float(read.meter_stop) - ended.first_register
+    last = _register(read.meter_stop)
+    if ended.first_register is not None and last is not None:
+        used = last - ended.first_register
         state.energy = used / 1000 if used >= 0 else None
 
 
@@ -245,6 +256,24 @@ def _short(name: int | str) -> int | str:
     if isinstance(name, int):
         return name
     return int(name) if name.isdecimal() and name.isascii() and len(name) < 10 else name[:_LONGEST]
+
+
+def _register(value: float | None) -> float | None:
+    """What a meter says, in Wh; None: nothing that a meter can say."""
+    try:
+        register = None if value is None else float(value)
+    except OverflowError:
+        return None
+    return register if register is not None and math.isfinite(register) else None
+
+
+def _register(value: float | None) -> float | None:
+    """What a meter says, in Wh; None: nothing that a meter can say."""
+    try:
+        register = None if value is None else float(value)
+    except OverflowError:
+        return None
+    return register if register is not None and math.isfinite(register) else None
 
 
 def _moment(text: str, now: float) -> dt.datetime:

@@ -14,19 +14,25 @@ import msgspec
 
 from evproto.gateway.events import digest_of
 from evproto.gateway.ocpp.known import KnownCharger
+from evproto.ocppj.formats import parse_date_time, spell_date_time
 
-__all__ = ["record_digest", "record_key", "start_key", "transaction_number"]
+__all__ = ["as_sent", "record_digest", "record_key", "start_key", "transaction_number"]
 
 _LONGEST: Final = 200
 _NUMBERS: Final = 2**31 - 1
 """Transaction ids of OCPP 1.6 are integers, and positive 31-bit ones are understood by all chargers."""
+_MEASURED: Final = ("transactionData", "meterValue")
+"""Members of records that hold what was measured, each with its time."""
+_MEASURED: Final = ("transactionData", "meterValue")
+"""Members of records that hold what was measured, each with its time."""
 
 
 def record_key(action: str, fields: dict[str, Any]) -> str:
     """What makes a record this record for its charger.
 
     StartTransaction: connector, card, time and meter; StopTransaction: the
-    transaction; TransactionEvent: transaction and number of the event.
+    transaction; TransactionEvent: transaction and number of the event. A time
+    is the same one however it is spelled.
     """
     match action:
         case "StartTransaction":
@@ -43,24 +49,55 @@ def record_key(action: str, fields: dict[str, Any]) -> str:
 def record_digest(fields: dict[str, Any]) -> str:
     """The hash of a record's content.
 
-    Order of members and blanks are no content. Nor is ``offline`` of a
-    TransactionEvent: a station that did not get the answer may say in the
-    repetition that it was offline meanwhile.
+    Order of members, blanks and the spelling of times are no content. Nor is
+    ``offline`` of a TransactionEvent: a station that did not get the answer
+    may say in the repetition that it was offline meanwhile.
     """
     content = {name: value for name, value in fields.items() if name != "offline"}
+    if "timestamp" in content:
+        content["timestamp"] = _instant(content["timestamp"])
+    for name in _MEASURED:
+        values = content.get(name)
+        if isinstance(values, list):
+            content[name] = [
+                {**one, "timestamp": _instant(one["timestamp"])}
+                if isinstance(one, dict) and "timestamp" in one
+                else one
+                for one in values
+            ]
     return digest_of(msgspec.json.encode(content, order="sorted"))
 
 
 def start_key(fields: dict[str, Any]) -> str:
     """What makes a start this start, without its charger."""
-    return "|".join(_text(fields.get(name)) for name in ("connectorId", "idTag", "timestamp", "meterStart"))
+    return "|".join(
+        _text(_instant(fields.get(name)) if name == "timestamp" else fields.get(name))
+        for name in ("connectorId", "idTag", "timestamp", "meterStart")
+    )
+
+
+def as_sent(payload: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """What a key is made of: as it was sent, so that it is the same whatever else was wrong with the message.
+
+    Args:
+        payload: as it was sent.
+        fields: the same, put right; what was sent under another name is taken from here.
+    """
+    if payload is fields:
+        return payload
+    made = {**fields, **payload}
+    right, sent = fields.get("transactionInfo"), payload.get("transactionInfo")
+    if isinstance(right, dict) and isinstance(sent, dict):
+        made["transactionInfo"] = {**right, **sent}
+    return made
 
 
 def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
     """The transaction id for a StartTransaction: made of what it says, so a repetition gets the same one.
 
     If another start of this charger has it already, which is going on, there
-    is another one, made of the same and a salt.
+    is another one, made of the same and a salt. A transaction whose start was
+    not heard is this one: meter values told its number, which this side made.
     """
     key = start_key(fields)
     for id, transaction in known.transactions.items():
@@ -69,9 +106,22 @@ def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
     for salt in range(1000):
         content = msgspec.json.encode([known.charger, key, salt] if salt else [known.charger, key])
         number = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % _NUMBERS + 1
-        if str(number) not in known.transactions:
+        open = known.transactions.get(str(number))
+        if open is None or not open.key:
             return number
     raise AssertionError("a thousand numbers are taken")
+
+
+def _instant(value: Any) -> Any:
+    """A time in its one spelling, in UTC; whatever else it is, as it is."""
+    parsed = parse_date_time(value) if isinstance(value, str) else None
+    return value if parsed is None else spell_date_time(parsed[0], 6)
+
+
+def _instant(value: Any) -> Any:
+    """A time in its one spelling, in UTC; whatever else it is, as it is."""
+    parsed = parse_date_time(value) if isinstance(value, str) else None
+    return value if parsed is None else spell_date_time(parsed[0], 6)
 
 
 def _text(value: Any) -> str:

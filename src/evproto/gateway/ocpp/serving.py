@@ -30,7 +30,7 @@ from evproto.gateway.ocpp.frames import (
     shown_payload,
 )
 from evproto.gateway.ocpp.readings import LEARNED, learn
-from evproto.gateway.ocpp.records import record_digest, record_key, start_key, transaction_number
+from evproto.gateway.ocpp.records import as_sent, record_digest, record_key, start_key, transaction_number
 from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
 from evproto.gateway.sections import OcppConfig
 from evproto.ocppj import Call, CallError, CallResult, MessageError, Send
@@ -66,6 +66,13 @@ class Incoming:
         if self._fields is None:
             self._fields = fields_of(self.call, self.raw, self.conversation.station.codec)
         return self._fields
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """Its payload as it was sent; that of :attr:`fields` where nothing in it was put right."""
+        if not self.call.warnings or isinstance(self.call.payload, dict):
+            return self.fields
+        return payload_of(self.raw) or self.fields
 
     def event(
         self,
@@ -172,11 +179,27 @@ class Serving:
     def _take(self, incoming: Incoming) -> None:
         action, known = incoming.call.action, incoming.conversation.known
         if action in LEARNED:
-            learn(known, action, incoming.fields, incoming.time)
+            self._learn(incoming)
         elif action == "BootNotification":
             dialect = incoming.conversation.adapter.dialect
             known.boot = shown_payload(dialect, CALL, action, incoming.fields)
         self._post(incoming)
+
+    def _learn(self, incoming: Incoming, number: str = "") -> None:
+        """Remember what a message says of its charger.
+
+        That is what is shown. Nobody is refused anything because it fails.
+        """
+        known, action = incoming.conversation.known, incoming.call.action
+        if known.protocol != incoming.conversation.adapter.protocol:
+            # It has come back meanwhile and speaks another version: its transactions are others.
+            return
+        try:
+            learn(known, action, incoming.fields, incoming.time, number)
+        except Exception:
+            if self._may_complain:
+                about = data(charger=known.charger, action=action)
+                logger.exception("what a message says cannot be shown", extra=about)
 
     def _post(self, incoming: Incoming) -> None:
         if self._forwarding and incoming.call.action not in self._left_out:
@@ -209,15 +232,16 @@ class Serving:
         call, conversation = incoming.call, incoming.conversation
         assert isinstance(call, Call)
         known, protocol = conversation.known, conversation.adapter.protocol
-        fields = incoming.fields
+        fields, sent = incoming.fields, incoming.sent
+        keyed = as_sent(sent, fields)
         number = ""
         told = fields
         if call.action == "StartTransaction":
-            number = str(transaction_number(known, fields))
+            number = str(transaction_number(known, keyed))
             # Whoever gets the event needs it to tell which stop belongs to it.
             told = {**fields, "transactionId": int(number)}
         event = incoming.event(
-            "record", fields=told, key=record_key(call.action, fields), digest=record_digest(fields)
+            "record", fields=told, key=record_key(call.action, keyed), digest=record_digest(sent)
         )
         about = {"charger": known.charger, "action": call.action, "record": event.id}
         try:
@@ -235,9 +259,11 @@ class Serving:
         )
         if stored.conflict:
             logger.warning("a record has the key of another one with other content", extra=data(**about))
-        learn(known, call.action, fields, incoming.time, number)
+        if not (stored.duplicate and fields.get("eventType") == "Started"):
+            # What a beginning says that was heard before is not how things are now.
+            self._learn(incoming, number)
         if number and number in known.transactions:
-            known.transactions[number].key = start_key(fields)
+            known.transactions[number].key = start_key(keyed)
         if self._confirm == "delivered":
             await self._delivered(conversation, stored.id, about)
         answer = self._default(incoming)

@@ -9,10 +9,12 @@ from typing import Any
 
 import httpx
 import jsonschema
+import pytest
 
 from evproto.gateway.config import TokenConfig
 from evproto.gateway.page.stream import field_of
 from evproto.gateway.tokens import hash_of
+from gateway.fakes import FakeAdapter, beside
 from gateway.live import WAIT, Backend, serving
 from gateway.ocpp_live import BOOT_1_6, charger
 
@@ -129,3 +131,56 @@ def test_lines_of_an_event_end_where_the_standard_says() -> None:
     assert field_of("a\r\nb\rc\nd\u2028e", event="x", id="1") == (
         "id: 1\nevent: x\ndata: a\ndata: b\ndata: c\ndata: d\u2028e\n\n".encode()
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "other"),
+    [
+        ("/fake1.0/C1/commands/Reset", {"type": "Soft"}, ("/fake1.0/C1/commands/Reset", {"type": "Hard"})),
+        ("/chargers/C1/commands/Reset", {"type": "Soft"}, ("/chargers/C1/commands/Reset", {"type": 1})),
+        (
+            "/chargers/C1/commands",
+            {"name": "Reset", "fields": {"type": "Soft"}},
+            ("/chargers/C1/commands", {"name": "Reset", "fields": {"type": "Hard"}}),
+        ),
+        (
+            "/command/C1/triggeraction/Heartbeat",
+            None,
+            ("/command/C1/triggeraction/MeterValues", None),
+        ),
+    ],
+)
+@pytest.mark.parametrize("forgotten", [False, True], ids=["remembered", "from the log"])
+def test_a_command_is_found_again_by_its_key_when_the_charger_is_gone(
+    tmp_path: Path, path: str, body: Any, other: tuple[str, Any], forgotten: bool
+) -> None:
+    async def run() -> None:
+        one = FakeAdapter("fake1.0")
+        async with serving(tmp_path, make=beside(one)) as running:
+
+            async def post(where: str, sent: Any, key: str = "k", **more: Any) -> httpx.Response:
+                return await running.client.post(where, json=sent, headers={"Idempotency-Key": key, **more})
+
+            one.put("C1")
+            first = await post(path, body)
+            assert first.status_code == 200
+            id = first.json().get("id") or first.json()["reference"]
+            ended = (await running.client.get(f"/commands/{id}", params={"wait": 20})).json()
+            assert ended["state"] == "accepted"
+            if forgotten:
+                running.server.desk._ended.clear()
+            one.put("C1", state="offline")
+            again = await post(path, body)
+            assert again.status_code == 200
+            assert again.json() == first.json()
+            if "reference" not in first.json():
+                assert again.headers["idempotent-replayed"] == "true"
+                at_once = await post(path, body, Prefer="respond-async")
+                assert (at_once.status_code, at_once.json()["id"]) == (202, id)
+            assert problem(await post(*other)) == (409, "idempotency_conflict", "")
+            new = await post(path, body, "another")
+            assert new.status_code == 409
+            assert "offline" in new.text or "not connected" in new.text
+            assert len(one.told) == 1
+
+    asyncio.run(run())

@@ -152,13 +152,19 @@ class ChargersApi:
         found = self.find(request, wanted.protocol)
         if wanted.name not in found.adapter.commands:
             raise ProblemError("not_found", _no_command(found, wanted.name), path="name")
+        about = [wanted.name, wanted.fields]
+        earlier = await self._api.repeated(request, caller, found.adapter, found.identity, about)
+        if earlier is not None:
+            return await self._api.answer(earlier, wait=wait)
         try:
             prepared = self._api.prepare(found.adapter, found.identity, wanted.name, wanted.fields)
         except ProblemError as problem:
             if problem.problem.path:
                 problem.problem.path = f"fields.{problem.problem.path}"
             raise
-        return await self._api.take(request, caller, found.adapter, prepared, wait=wait, timeout=timeout)
+        return await self._api.take(
+            request, caller, found.adapter, prepared, wait=wait, timeout=timeout, about=about
+        )
 
     async def named(self, request: Request, caller: Caller) -> Response:
         """The handler of ``POST /chargers/{id}/commands/{name}``."""
@@ -167,8 +173,14 @@ class ChargersApi:
         if name not in found.adapter.commands:
             raise ProblemError("not_found", _no_command(found, name))
         fields = await self._api.json_body(request)
+        about = [name, fields]
+        earlier = await self._api.repeated(request, caller, found.adapter, found.identity, about)
+        if earlier is not None:
+            return await self._api.answer(earlier, wait=wait)
         prepared = self._api.prepare(found.adapter, found.identity, name, fields)
-        return await self._api.take(request, caller, found.adapter, prepared, wait=wait, timeout=timeout)
+        return await self._api.take(
+            request, caller, found.adapter, prepared, wait=wait, timeout=timeout, about=about
+        )
 
     def verb(self, verb: Verb) -> Handler:
         """The handler of ``POST /chargers/{id}/start``, ``stop`` and ``reboot``."""

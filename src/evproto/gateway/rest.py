@@ -198,8 +198,14 @@ class Api:
         async def handle(request: Request, caller: Caller) -> Response:
             wait, timeout = patience(request)
             body = await self.json_body(request)
-            prepared = self.prepare(adapter, request.path_params["identity"], name, body)
-            return await self.take(request, caller, adapter, prepared, wait=wait, timeout=timeout)
+            identity, about = request.path_params["identity"], [name, body]
+            earlier = await self.repeated(request, caller, adapter, adapter.spelled(identity), about)
+            if earlier is not None:
+                return await self.answer(earlier, wait=wait)
+            prepared = self.prepare(adapter, identity, name, body)
+            return await self.take(
+                request, caller, adapter, prepared, wait=wait, timeout=timeout, about=about
+            )
 
         return handle
 
@@ -289,6 +295,13 @@ class Api:
     ) -> Submission | None:
         """The command that this caller got for the same request, under the same idempotency key.
 
+        To be asked before anything that may be different by now, as whether the charger is online.
+
+        Args:
+            request, caller, adapter: see :meth:`submit`.
+            identity: of the charger, as its protocol spells it.
+            about: what :meth:`submit` is given, too.
+
         Raises:
             ProblemError: the key is wrong, or was used for something else.
         """
@@ -296,7 +309,11 @@ class Api:
         if key is None:
             return None
         with _refusals():
-            return await self.desk.repeated(adapter, identity, about, by=caller.name, key=key)
+            try:
+                return await self.desk.repeated(adapter, identity, about, by=caller.name, key=key)
+            except RecursionError:
+                # Nested as deep as can just be read: no command was ever that.
+                return None
 
     async def answer(self, submission: Submission, *, wait: bool) -> Response:
         """What is said of a command that was taken: at once, or when it has ended.

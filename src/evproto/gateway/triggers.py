@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from evproto.gateway.adapter import Adapter, UnknownChargerError, informed
-from evproto.gateway.commands import Command
+from evproto.gateway.commands import Command, Submission
 from evproto.gateway.neutral import AmbiguousChargerError, Chargers, Found
 from evproto.gateway.problems import ProblemError
 from evproto.gateway.rest import Api, Handler, guarded, json_response
@@ -142,13 +142,17 @@ class _Triggers:
             if action not in known:
                 one_of = ", ".join(known)
                 raise _FailError(400, f"{found.adapter.protocol} triggers {one_of}, not {action}")
+            adapter, body = found.adapter, {_MEMBER: action}
+            about = [_TRIGGER, body]
+            earlier = await self._api.repeated(request, caller, adapter, found.identity, about)
+            if earlier is not None:
+                return _referred(earlier)
             if not found.online:
                 raise _FailError(409, f"charger {found.identity} is not connected; nothing was sent")
-            prepared = _prepared(self._api, found, {_MEMBER: action})
+            prepared = _prepared(self._api, found, body)
         except _FailError as fail:
             return fail.response()
-        submission = await self._api.submit(request, caller, found.adapter, prepared)
-        return json_response(Reference(status="success", reference=submission.command.id))
+        return _referred(await self._api.submit(request, caller, adapter, prepared, about=about))
 
     def _find(self, request: Request) -> Found:
         name = request.path_params["name"]
@@ -178,6 +182,10 @@ def _prepared(api: Api, found: Found, body: dict[str, Any]) -> Any:
         if problem.code == "draining":
             raise
         raise _FailError(problem.status, str(problem)) from None
+
+
+def _referred(submission: Submission) -> Response:
+    return json_response(Reference(status="success", reference=submission.command.id))
 
 
 def _message(command: Command) -> MessageStatus:

@@ -28,10 +28,6 @@ _Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 """Of connectors, EVSEs, transactions: beyond that no reader of JSON can be relied on."""
 
 
-_Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
-"""Of connectors, EVSEs, transactions: beyond that no reader of JSON can be relied on."""
-
-
 class _Message(msgspec.Struct, frozen=True, rename="camel", gc=False):
     pass
 
@@ -256,15 +252,6 @@ def _short(name: int | str) -> int | str:
     if isinstance(name, int):
         return name
     return int(name) if name.isdecimal() and name.isascii() and len(name) < 10 else name[:_LONGEST]
-
-
-def _register(value: float | None) -> float | None:
-    """What a meter says, in Wh; None: nothing that a meter can say."""
-    try:
-        register = None if value is None else float(value)
-    except OverflowError:
-        return None
-    return register if register is not None and math.isfinite(register) else None
 
 
 def _register(value: float | None) -> float | None:

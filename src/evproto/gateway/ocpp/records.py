@@ -23,8 +23,6 @@ _NUMBERS: Final = 2**31 - 1
 """Transaction ids of OCPP 1.6 are integers, and positive 31-bit ones are understood by all chargers."""
 _MEASURED: Final = ("transactionData", "meterValue")
 """Members of records that hold what was measured, each with its time."""
-_MEASURED: Final = ("transactionData", "meterValue")
-"""Members of records that hold what was measured, each with its time."""
 
 
 def record_key(action: str, fields: dict[str, Any]) -> str:
@@ -110,12 +108,6 @@ def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
         if open is None or not open.key:
             return number
     raise AssertionError("a thousand numbers are taken")
-
-
-def _instant(value: Any) -> Any:
-    """A time in its one spelling, in UTC; whatever else it is, as it is."""
-    parsed = parse_date_time(value) if isinstance(value, str) else None
-    return value if parsed is None else spell_date_time(parsed[0], 6)
 
 
 def _instant(value: Any) -> Any:

@@ -80,8 +80,16 @@ class Hiding:
             self._redactors[protocol] = redactor
         text = data.decode("utf-8", "replace")
         value: Any = None
+        doubled = False
+
+        def members(found: list[tuple[str, Any]]) -> dict[str, Any]:
+            nonlocal doubled
+            made = dict(found)
+            doubled = doubled or len(made) < len(found)
+            return made
+
         with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=members)
         kind, unique_id, action = 0, "", ""
         if isinstance(value, list) and len(value) > 2 and isinstance(value[1], str):
             kind, unique_id = value[0], value[1]
@@ -97,7 +105,8 @@ class Hiding:
         if redacted.value is None:
             return str(self._memory.mask(mask(redacted.text, redacted.needles))).encode()
         shown = self._memory.mask(redacted.value)
-        # As it was sent, where nothing is hidden: of the same content in another spelling nothing is gained.
-        return (
-            data if shown == value else json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
-        )
+        if shown == value and not doubled:
+            # As it was sent: of the same content in another spelling nothing is gained.
+            return data
+        # Of a member that is given twice, its bytes hold what neither the value nor the redactor has seen.
+        return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()

@@ -31,7 +31,7 @@ from evproto.gateway.adapter import (
 )
 from evproto.gateway.ocpp.conversation import Conversation
 from evproto.gateway.ocpp.frames import broken_places, fields_of, payload_of, shown_payload, shown_text
-from evproto.gateway.ocpp.known import KnownCharger, KnownChargers
+from evproto.gateway.ocpp.known import KnownCharger, KnownChargers, Transaction
 from evproto.gateway.ocpp.schemas import command_types
 from evproto.gateway.ocpp.shown import outlet_name, suggestions
 from evproto.ocppj import Call, Codec, MessageError, Send
@@ -258,15 +258,12 @@ class Commands:
         going_on = [] if known is None else list(known.transactions.values())
         connector = body.get("connector")
         if connector is not None and known is not None:
-            going_on = [
-                one
-                for one in going_on
-                if one.outlet is not None and str(connector) in _spellings(known, one.outlet)
-            ]
+            going_on = _at(known, str(connector))
         if len(going_on) == 1:
             return going_on[0].id
         if connector is not None:
-            raise InvalidCommandError(f"no transaction is known at connector {connector}", path="connector")
+            how_many = "several transactions are going on" if going_on else "no transaction is known"
+            raise InvalidCommandError(f"{how_many} at connector {connector}", path="connector")
         raise InvalidCommandError(
             "several transactions are going on: say which" if going_on else "no transaction is known",
             path="transaction",
@@ -323,6 +320,24 @@ def _number(connector: Any) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**31:
         raise InvalidCommandError("a connector is a number here, as in 1 or 2/1", path="connector")
     return int(text)
+
+
+def _at(known: KnownCharger, connector: str) -> list[Transaction]:
+    """The transactions at a connector, or at all those of an EVSE.
+
+    The last one that was heard of there: the end of one before it may have been missed.
+    """
+    found = [
+        state.transaction
+        for key, state in known.outlets.items()
+        if state.transaction is not None and connector in _spellings(known, key)
+    ]
+    # Or one that no outlet shows.
+    return found or [
+        one
+        for one in known.transactions.values()
+        if one.outlet is not None and connector in _spellings(known, one.outlet)
+    ]
 
 
 def _spellings(known: KnownCharger, outlet: tuple[int | str, ...]) -> set[str]:

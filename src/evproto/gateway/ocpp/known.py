@@ -6,6 +6,7 @@ All of it is bounded, whatever a charger says.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,6 +27,38 @@ _CLOSED: Final = 64
 _FRAME_BYTES: Final = 64 << 10
 """Of one charger, in all."""
 _LONGEST_FRAME: Final = 32 << 10
+_BOOT_BYTES: Final = 4 << 10
+"""Of what a charger says of itself, as JSON."""
+_BOOT_TEXTS: Final = (255, 64, 16)
+"""Most characters of each text in that: the first with which all of it is short enough."""
+_BOOT_MEMBERS: Final = frozenset(
+    {
+        # OCPP 1.6.
+        "chargePointVendor",
+        "chargePointModel",
+        "chargePointSerialNumber",
+        "chargeBoxSerialNumber",
+        "firmwareVersion",
+        "iccid",
+        "imsi",
+        "meterType",
+        "meterSerialNumber",
+        # OCPP 2.x.
+        "reason",
+        "chargingStation",
+        "serialNumber",
+        "model",
+        "modem",
+        "vendorName",
+        # ntxcp.
+        "dingxGatewayModel",
+        "dingxGatewayVendor",
+        "dingxGatewaySerialNumber",
+    }
+)
+"""The members of BootNotification in all versions."""
+_BOOT_DEPTH: Final = 3
+"""``chargingStation.modem.iccid`` is as deep as one goes."""
 
 
 class Heard(NamedTuple):
@@ -135,8 +168,8 @@ class KnownCharger:
     """A charger that is or was connected."""
 
     __slots__ = (
+        "_boot",
         "address",
-        "boot",
         "boot_status",
         "charger",
         "closed",
@@ -161,8 +194,7 @@ class KnownCharger:
         self.connection: Conversation | None = None
         self.settings = ChargerSettings()
         """What was set for it when it connected last."""
-        self.boot: dict[str, Any] | None = None
-        """What it said of itself when it booted last, without what is to be hidden."""
+        self._boot: dict[str, Any] | None = None
         self.boot_status = ""
         """How its last BootNotification was answered; empty: it has sent none here."""
         self.address = ""
@@ -178,6 +210,19 @@ class KnownCharger:
         self.closed: list[str] = []
         """Those that ended last."""
         self.frames = FrameRing(frames_kept)
+
+    @property
+    def boot(self) -> dict[str, Any] | None:
+        """What it said of itself when it booted last, without what is to be hidden.
+
+        Kept are the members that the protocols have, with texts that are cut: at most 4 KiB as
+        JSON, for it stays when the charger has left.
+        """
+        return self._boot
+
+    @boot.setter
+    def boot(self, said: dict[str, Any] | None) -> None:
+        self._boot = None if said is None else _boot_of(said)
 
     @property
     def online(self) -> bool:
@@ -200,6 +245,9 @@ class KnownCharger:
         """A transaction is going on; the one that is known, if it is."""
         found = self.transactions.get(id)
         if found is None:
+            if started is not None and outlet is not None and self.protocol == "ocpp1.6":
+                # A connector has one transaction there: the end of the last one was never heard.
+                self._supersede(outlet)
             found = self.transactions[id] = Transaction(id, outlet, started)
             while len(self.transactions) > _OPEN:
                 self._leave(self.transactions.pop(next(iter(self.transactions))))
@@ -234,11 +282,39 @@ class KnownCharger:
         self.boot = None
         self.boot_status = ""
 
+    def _supersede(self, outlet: OutletKey) -> None:
+        for id in [id for id, one in self.transactions.items() if one.outlet == outlet]:
+            self.end(id)
+
     def _leave(self, transaction: Transaction) -> None:
         state = None if transaction.outlet is None else self.outlets.get(transaction.outlet)
         if state is not None and state.transaction is transaction:
             state.transaction = None
             state.power = state.current = None
+
+
+def _boot_of(said: dict[str, Any]) -> dict[str, Any]:
+    """As much of a BootNotification as is kept."""
+    for longest in _BOOT_TEXTS:
+        kept = _members(said, longest, _BOOT_DEPTH)
+        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+        if len(text.encode("utf-8", "surrogatepass")) <= _BOOT_BYTES:
+            return kept
+    return {}
+
+
+def _members(said: dict[str, Any], longest: int, depth: int) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in said.items():
+        if name not in _BOOT_MEMBERS:
+            continue
+        if isinstance(value, str):
+            kept[name] = value[:longest]
+        elif isinstance(value, dict) and depth > 1:
+            kept[name] = _members(value, longest, depth - 1)
+        elif value is None or isinstance(value, bool):
+            kept[name] = value
+    return kept
 
 
 class KnownChargers:

@@ -145,10 +145,13 @@ def redactor_of(dialect: Dialect) -> Redactor:
 
 
 def shown_payload(dialect: Dialect, kind: int, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """A payload without what is to be hidden; ``kind`` is CALL, SEND or CALL_RESULT."""
+    """A payload without what is to be hidden; ``kind`` is CALL, SEND or CALL_RESULT.
+
+    Empty if it is too deep to look through.
+    """
     frame = [kind, "0", payload] if kind == CALL_RESULT else [kind, "0", action, payload]
     value = redactor_of(dialect).frame("", frame, action).value
-    shown: dict[str, Any] = value[-1]
+    shown: dict[str, Any] = {} if value is None else value[-1]
     return shown
 
 

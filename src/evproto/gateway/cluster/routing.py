@@ -137,7 +137,8 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, dict[str, Any]] | None = None
 
 
-_decode_request = msgspec.json.Decoder(_Run | _Ask | _Show | _Translate | _Sent | _Ended).decode
+_Request = _Run | _Ask | _Show | _Translate | _Sent | _Ended
+_decode_request = msgspec.json.Decoder(_Request).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -173,9 +174,12 @@ class _Waiting:
             sent(number)
 
     def on_ended(self, message: _Ended) -> None:
-        if message.sent:
-            self.on_sent(message.number)
-        self.end(message.ending)
+        try:
+            if message.sent:
+                self.on_sent(message.number)
+        finally:
+            # It is said once.
+            self.end(message.ending)
 
     def end(self, ending: Ending) -> None:
         if not self.ended.done():
@@ -399,7 +403,7 @@ class Router:
 
         Raises:
             InvalidCommandError: there is none.
-            ChargerOfflineError: the node cannot be asked.
+            ChargerOfflineError: the node cannot be asked, or cannot say.
         """
         entry = target.entry
         request = _Translate(protocol=entry.protocol, charger=entry.charger, verb=verb, body=body)
@@ -410,6 +414,8 @@ class Router:
                 f"node {entry.node}, which {entry.charger} is connected to, does not answer: {error}"
             ) from None
         if answer.command is None:
+            if answer.refused == "unsent":
+                raise ChargerOfflineError(answer.text)
             raise InvalidCommandError(answer.text, path=answer.path)
         return answer.command
 
@@ -424,24 +430,37 @@ class Router:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             logger.error("a request of another node is none: %s", error)
             return
-        answer = _Answer(taken=True)
+        try:
+            answer = self._answered(request)
+            said = _encode(answer)
+        except Exception:
+            # Silence would be taken for a node that is busy, and asked again. What fails here fails before
+            # anything is sent.
+            logger.exception("a request of another node failed")
+            text = f"node {self._registry.node} made a mistake; see its log"
+            answer = _Answer(refused="unsent", text=text)
+            said = _encode(answer)
+        if len(said) > self._link.max_payload:
+            said = _encode(_Answer(taken=answer.taken, text="the answer is larger than NATS takes"))
+        await self._link.reply(message, said)
+
+    def _answered(self, request: _Request) -> _Answer:
+        """What is answered to a request of another node."""
         if isinstance(request, _Run):
-            answer = self._take(request)
-        elif isinstance(request, _Ask):
-            answer = self._how_is(request)
-        elif isinstance(request, _Show):
-            answer = self._shown(request)
-        elif isinstance(request, _Translate):
-            answer = self._translated(request)
-        elif (waiting := self._waiting.get(request.id)) is not None:
+            return self._take(request)
+        if isinstance(request, _Ask):
+            return self._how_is(request)
+        if isinstance(request, _Show):
+            return self._shown(request)
+        if isinstance(request, _Translate):
+            return self._translated(request)
+        waiting = self._waiting.get(request.id)
+        if waiting is not None:
             if isinstance(request, _Sent):
                 waiting.on_sent(request.number)
             else:
                 waiting.on_ended(request)
-        said = _encode(answer)
-        if len(said) > self._link.max_payload:
-            said = _encode(_Answer(taken=answer.taken, text="the answer is larger than NATS takes"))
-        await self._link.reply(message, said)
+        return _Answer(taken=True)
 
     def _shown(self, request: _Show) -> _Answer:
         adapter = self.adapters.get(request.protocol)

@@ -64,8 +64,8 @@ class Hook:
 
         Args:
             url: http or https; user name and password in it are sent as basic authentication.
-            timeout: from the question to the whole answer, in seconds. Waiting for one of the
-                connections is not counted.
+            timeout: from the question to the whole answer, in seconds, waiting for one of the
+                connections included.
             headers: added to each request, as an Authorization.
             connections: most questions at a time; further ones wait.
             max_answer: most bytes of an answer.
@@ -101,19 +101,19 @@ class Hook:
             HookError: there was no answer, not in time, not with status 200, too long, or no JSON.
         """
         content = msgspec.json.encode(body)
-        async with self._free:
-            client = self._idle.pop() if self._idle else self._client()
-            try:
-                async with asyncio.timeout(self._timeout):
+        try:
+            async with asyncio.timeout(self._timeout), self._free:
+                client = self._idle.pop() if self._idle else self._client()
+                try:
                     status, raw = await self._post(client, content)
-            except TimeoutError:
-                raise HookError(f"{self.name}: no answer within {self._timeout:g} s") from None
-            except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
-                # RuntimeError: it was closed.
-                why = str(error) or type(error).__name__
-                raise HookError(f"{self.name}: {why}") from None
-            finally:
-                self._idle.append(client)
+                finally:
+                    self._idle.append(client)
+        except TimeoutError:
+            raise HookError(f"{self.name}: no answer within {self._timeout:g} s") from None
+        except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
+            # RuntimeError: it was closed.
+            why = str(error) or type(error).__name__
+            raise HookError(f"{self.name}: {why}") from None
         if status != 200:
             said = " ".join(raw[: 4 * _SAID].decode("utf-8", "replace").split())[:_SAID]
             more = "; redirects are not followed" if 300 <= status < 400 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import pytest
 from evproto.gateway.config import TokenConfig
 from evproto.gateway.page.stream import field_of
 from evproto.gateway.tokens import hash_of
+from gateway.cluster_support import cluster, holder, nodes, until
 from gateway.fakes import FakeAdapter, beside
-from gateway.live import WAIT, Backend, serving
+from gateway.live import PILE, WAIT, Backend, serving
+from gateway.nats_server import NatsServer
 from gateway.ocpp_live import BOOT_1_6, charger
+from gateway.test_cluster import obeyed
+from gateway.test_cluster import run as run_cluster
 
 READER = "a-token-that-may-only-read"
 TOKEN = "a-token-that-may-command"
@@ -182,5 +187,131 @@ def test_a_command_is_found_again_by_its_key_when_the_charger_is_gone(
             assert new.status_code == 409
             assert "offline" in new.text or "not connected" in new.text
             assert len(one.told) == 1
+
+    asyncio.run(run())
+
+
+class Broken:
+    """An adapter with a fault in what other nodes ask for."""
+
+    def __init__(self, sound: Any) -> None:
+        self._sound = sound
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sound, name)
+
+    def _fail(self, *what: Any) -> Any:
+        raise ZeroDivisionError
+
+    prepare = charger = translate = _fail
+
+
+def test_a_node_that_makes_a_mistake_says_so_to_the_one_that_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(nats: NatsServer) -> None:
+        async with nodes(nats, tmp_path, "a", "b") as (a, b):
+            pile = await b.pile()
+            await until(lambda: holder(a, PILE) == "b")
+            router = cluster(b).router
+            sound = router.adapters
+            router.adapters = {protocol: Broken(adapter) for protocol, adapter in sound.items()}
+            mistake = "node b made a mistake; see its log"
+            answered = await a.command("remote_stop_request", {"gun_no": "01"})
+            assert problem(answered)[:2] == (502, "disconnected")
+            assert answered.json()["detail"] == f"nothing was sent: {mistake}"
+            refused = await a.client.post(f"/chargers/{PILE}/stop", json={"connector": "01"})
+            assert problem(refused)[:2] == (409, "offline")
+            assert refused.json()["detail"] == mistake
+            shown = (await a.client.get(f"/chargers/{PILE}")).json()
+            assert (shown["node"], shown["online"]) == ("b", True)
+            router.adapters = sound
+            # What was refused was not sent, and others are taken as before.
+            await obeyed(a, pile)
+            assert [frame[0] for frame in pile.seen].count(0x36) == 1
+
+    run_cluster(tmp_path, scenario)
+    failures = [one for one in caplog.records if one.message == "a request of another node failed"]
+    assert len(failures) == 3
+    assert all(one.exc_info is not None and one.exc_info[0] is ZeroDivisionError for one in failures)
+
+
+def test_a_protocol_in_the_url_and_another_in_the_body_are_refused(tmp_path: Path) -> None:
+    async def run() -> None:
+        one, two = FakeAdapter("fake1.0"), FakeAdapter("fake2.0")
+        async with serving(tmp_path, make=beside(one, two)) as running:
+            one.put("C1")
+            two.put("C1")
+
+            async def post(url: str, body: str) -> httpx.Response:
+                sent = {"name": "Reset", "fields": {"type": "Soft"}, "protocol": body}
+                params = {"protocol": url} if url else {}
+                return await running.client.post("/chargers/C1/commands", json=sent, params=params)
+
+            for url, body in (("fake1.0", "fake2.0"), ("fake2.0", "fake1.0"), ("fake", "ykc")):
+                refused = await post(url, body)
+                assert problem(refused) == (422, "invalid", "protocol")
+                assert url in refused.json()["detail"]
+                assert body in refused.json()["detail"]
+            assert problem(await post("fake1.0", "other")) == (422, "invalid", "protocol")
+            assert (one.told, two.told) == ([], [])
+            for url, body in (
+                ("fake2.0", ""),
+                ("", "fake2.0"),
+                ("fake2.0", "fake2.0"),
+                ("fake", "fake2.0"),
+                ("fake2.0", "fake"),
+            ):
+                assert (await post(url, body)).json()["protocol"] == "fake2.0"
+            assert (len(one.told), len(two.told)) == (0, 5)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", ["/chargers", "/fake1.0"])
+def test_others_have_their_turn_while_few_are_sought_among_many(tmp_path: Path, path: str) -> None:
+    class Watched(FakeAdapter):
+        asked = 0
+        turns: list[int]
+
+        def is_online(self, identity: str) -> bool:
+            self.asked += 1
+            asyncio.get_running_loop().call_soon(lambda: self.turns.append(self.asked))
+            return super().is_online(identity)
+
+    async def run() -> None:
+        one = Watched("fake1.0")
+        async with serving(tmp_path, make=beside(one)) as running:
+            for number in range(3500):
+                one.put(f"C{number:04}", state="offline")
+            one.put("D")
+            one.put("F")
+            one.asked, one.turns = 0, []
+            response = await running.client.get(path, params={"online": "true", "limit": "1"})
+            page = response.json()
+            assert ([item["id"] for item in page["items"]], page["next"]) == (["D"], "D")
+            # How many had been asked whenever something else had its turn.
+            rounds = sorted({0, *one.turns})
+            assert rounds[-1] >= 3500
+            assert max(behind - before for before, behind in pairwise(rounds)) <= 1000
+
+    asyncio.run(run())
+
+
+def test_a_charger_that_is_forgotten_while_others_have_their_turn_is_left_out(tmp_path: Path) -> None:
+    class Forgetful(FakeAdapter):
+        def chargers(self) -> list[str]:
+            found = sorted(self.known)
+            asyncio.get_running_loop().call_soon(self.known.pop, "C1400", None)
+            return found
+
+    async def run() -> None:
+        one = Forgetful("fake1.0")
+        async with serving(tmp_path, make=beside(one)) as running:
+            for number in range(1500):
+                one.put(f"C{number:04}", state="offline")
+            response = await running.client.get("/fake1.0", params={"after": "C1398", "limit": "2"})
+            page = response.json()
+            assert ([item["id"] for item in page["items"]], page["next"]) == (["C1399", "C1401"], "C1401")
 
     asyncio.run(run())

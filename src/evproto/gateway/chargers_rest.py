@@ -8,6 +8,7 @@ Commands are those of their protocols, by name; ``start``, ``stop`` and
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -35,7 +36,7 @@ from evproto.gateway.neutral import (
 )
 from evproto.gateway.params import flag, limit, patience
 from evproto.gateway.problems import ProblemError
-from evproto.gateway.rest import Api, Handler, guarded, json_response
+from evproto.gateway.rest import TURN, Api, Handler, guarded, json_response
 from evproto.gateway.tokens import Caller
 
 __all__ = ["VERBS", "ChargersApi", "CommandRequest", "Reboot", "Start", "Stop", "charger_routes"]
@@ -98,13 +99,16 @@ class ChargersApi:
         query = request.query_params
         online, most = flag(request, "online"), limit(request)
         try:
-            listed = self.chargers.listed(
-                after=query.get("after", ""), protocol=query.get("protocol", ""), online=online
-            )
+            listed = self.chargers.listed(after=query.get("after", ""), protocol=query.get("protocol", ""))
         except UnknownProtocolError as error:
             raise ProblemError("invalid", str(error), path="protocol") from None
         page = ChargerList(items=[], next=None)
-        for found in listed:
+        for index, found in enumerate(listed, 1):
+            if index % TURN == 0:
+                # Few may be wanted of many.
+                await asyncio.sleep(0)
+            if online is not None and found.online != online:
+                continue
             if len(page.items) == most:
                 page.next = page.items[-1].id
                 break
@@ -133,8 +137,16 @@ class ChargersApi:
         Raises:
             ProblemError: there is none, or there are several.
         """
-        protocol = request.query_params.get("protocol", "") or protocol
+        asked = request.query_params.get("protocol", "")
         try:
+            if asked and protocol:
+                both = set(self.chargers.of(asked)) & set(self.chargers.of(protocol))
+                if not both:
+                    text = f"the URL says {asked}, and the body {protocol}"
+                    raise ProblemError("invalid", text, path="protocol")
+                # One may be a family, as ocpp is, and the other one of it.
+                protocol = min((asked, protocol), key=lambda one: len(self.chargers.of(one)))
+            protocol = protocol or asked
             return self.chargers.find(request.path_params["identity"], protocol)
         except UnknownChargerError as error:
             raise ProblemError("unknown_charger", str(error)) from None

@@ -46,12 +46,14 @@ from evproto.gateway.views import (
     Readiness,
 )
 
-__all__ = ["Api", "Handler", "guarded", "idempotency_key", "json_response"]
+__all__ = ["TURN", "Api", "Handler", "guarded", "idempotency_key", "json_response"]
 
 logger = logging.getLogger("evproto.gateway.rest")
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]
 
+TURN: Final = 1000
+"""Chargers that are looked at in one go, before others have their turn."""
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -143,14 +145,19 @@ class Api:
             most = limit(request)
             found: list[Any] = []
             last = next_ = None
-            for identity in adapter.chargers():
+            for index, identity in enumerate(adapter.chargers(), 1):
+                if index % TURN == 0:
+                    await asyncio.sleep(0)
                 if identity <= after or (online is not None and adapter.is_online(identity) != online):
                     continue
                 if len(found) == most:
                     next_ = last
                     break
-                found.append(adapter.charger(identity))
-                last = identity
+                shown = adapter.charger(identity)
+                if shown is not None:
+                    # None: it has been forgotten meanwhile.
+                    found.append(shown)
+                    last = identity
             return json_response(ChargerPage(items=found, next=next_))
 
         return handle

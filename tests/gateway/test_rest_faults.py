@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jinja2
 import jsonschema
 import pytest
 
@@ -315,3 +317,27 @@ def test_a_charger_that_is_forgotten_while_others_have_their_turn_is_left_out(tm
             assert ([item["id"] for item in page["items"]], page["next"]) == (["C1399", "C1401"], "C1401")
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", ["/", "/page/options", "/page/form?command=Reset"])
+def test_templates_are_not_compiled_where_chargers_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    compiled: list[tuple[Any, bool]] = []
+    plain = jinja2.Environment.compile
+
+    def compile(self: Any, source: Any, name: Any = None, *more: Any, **named: Any) -> Any:
+        compiled.append((name, threading.current_thread() is threading.main_thread()))
+        return plain(self, source, name, *more, **named)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile)
+
+    async def run() -> None:
+        async with serving(tmp_path, make=beside(FakeAdapter("fake1.0"))) as running:
+            assert compiled == []
+            answers = await asyncio.gather(*(running.client.get(path) for _ in range(3)))
+            assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+    asyncio.run(run())
+    assert {name for name, _ in compiled} == {"page.html", "pieces.html"}
+    assert not any(here for _, here in compiled)

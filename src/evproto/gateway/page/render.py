@@ -58,6 +58,15 @@ class Renderer:
     def _pieces(self) -> Any:
         return self._environment.get_template("pieces.html").module
 
+    @property
+    def compiled(self) -> bool:
+        """Whether :meth:`compile` has nothing to do any more."""
+        return {"_page", "_pieces"} <= self.__dict__.keys()
+
+    def compile(self) -> None:
+        """Compile the templates, which takes half a second; from any thread."""
+        _ = self._page, self._pieces
+
     def page(self, *, charger: str, command: str, collection: str, may_command: bool, **what: Any) -> str:
         """The whole page."""
         adapter = self._adapter(command, charger, collection)

@@ -7,6 +7,7 @@ is told goes through the API, and needs what the API needs.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import hashlib
@@ -136,11 +137,17 @@ class Page:
             headers={"WWW-Authenticate": 'Basic realm="evproto", charset="UTF-8"'},
         )
 
+    async def _templates(self) -> None:
+        """Have the templates compiled, while chargers go on being answered."""
+        if not self._render.compiled:
+            await asyncio.to_thread(self._render.compile)
+
     # --- handlers
 
     async def show(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /``."""
         caller = self._reader(request)
+        await self._templates()
         query = request.query_params
         wanted = self._filter(request)
         sought = _sought(request)
@@ -163,6 +170,7 @@ class Page:
     async def stream(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/stream``: what changes on the page, as pieces of it."""
         self._reader(request)
+        await self._templates()
         query = request.query_params
         wanted = self._filter(request)
         sought = _sought(request)
@@ -222,6 +230,7 @@ class Page:
     async def form(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/form``: the fields of one command."""
         self._reader(request)
+        await self._templates()
         query = request.query_params
         name = query.get("command", "")
         body = self._render.fields(name, query.get("to", ""), query.get("in", ""))
@@ -232,6 +241,7 @@ class Page:
     async def options(self, request: Request, caller: Caller) -> Response:
         """The handler of ``GET /page/options``: the commands that a charger can be sent."""
         self._reader(request)
+        await self._templates()
         body = self._render.options(request.query_params.get("to", ""))
         return Response(body, headers=_HEADERS, media_type="text/html")
 
@@ -243,6 +253,7 @@ class Page:
         """The handler of ``GET /page/commands/{id}``: a command, or what it is after some seconds."""
         patience = 10.0 if request.query_params.get("wait") == "1" else 0.0
         found = await self._api.command_for(caller, request.path_params["id"], wait=patience)
+        await self._templates()
         headers = {**_HEADERS, "X-Ended": "0" if found.ended is None else "1"}
         return Response(self._render.result(found), headers=headers, media_type="text/html")
 

@@ -13,8 +13,15 @@ import pytest
 from evproto.gateway.ocpp import serving as serving_module
 from evproto.gateway.ocpp.known import KnownChargers
 from evproto.gateway.ocpp.readings import learn
-from evproto.gateway.ocpp.records import as_sent, record_digest, record_key, transaction_number
-from gateway.live import serving
+from evproto.gateway.ocpp.records import (
+    as_sent,
+    record_digest,
+    record_key,
+    refused_record,
+    transaction_number,
+)
+from evproto.gateway.outbox import OutboxError
+from gateway.live import Backend, serving
 from gateway.ocpp_live import MOMENT, charger, start, stop, transaction_event
 from gateway.test_ocpp_records import ALL, stored
 
@@ -229,3 +236,140 @@ def test_a_huge_register_is_no_register() -> None:
     assert known.transactions["7"].first_register is None
     learn(known, "StopTransaction", stop(7, meterStop=HUGE), 0.0)
     assert known.transactions == {}
+
+
+@pytest.mark.parametrize("mode", ["lenient", "strict", "off"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        '[2,17,"StopTransaction",',
+        '[2,"e","stopTransaction",',
+        '[2,18,"STOPTRANSACTION",',
+        '[2,19,"Stop\\u0054ransaction",',
+        '\ufeff[2,"b","StopTransaction",',
+        '[2,"q\\"","StopTransaction",NaN,',
+        '[2,NaN,"Stop\\u0054ransaction",',
+    ],
+)
+def test_a_refused_record_is_recognised_by_whatever_head(tmp_path: Path, mode: str, head: str) -> None:
+    padding = "x" * 10_000
+
+    async def work() -> None:
+        async with serving(tmp_path, **ALL, ocpp__validation=mode) as running, charger(running) as cp:
+            text = head + json.dumps({**stop(5), "note": padding}) + "]"
+            for _ in range(2):
+                await cp.text(text)
+                assert (await cp.read())[0] == 4
+            assert await cp.result("StopTransaction", stop(6)) == {}
+            refused, taken = stored(tmp_path)
+            assert (refused["kind"], refused["name"]) == ("record", "StopTransaction")
+            assert refused["raw"] == text
+            assert taken["fields"] == stop(6)
+
+    asyncio.run(work())
+
+
+def test_what_only_names_a_record_is_none() -> None:
+    assert refused_record(b'[2,"1","StopTransaction",{}]') == "StopTransaction"
+    assert refused_record(b'[2,1,"DataTransfer",{"messageId":"StopTransaction"}]') == ""
+    assert refused_record(b'[2,"1","DataTransfer",{"data":"StopTransaction",NaN}]') == ""
+    assert refused_record(b'[2,"1","RemoteStopTransaction",{}]') == ""
+    assert refused_record(b'[2,1,"RemoteStopTransaction",NaN]') == ""
+    assert refused_record(b'[3,"1",{"x":"StopTransaction"}]') == ""
+    assert refused_record(b'[3,1,"StopTransaction"]') == ""
+    assert refused_record(b"") == ""
+    # Nobody knows: then it is one.
+    assert refused_record(b'[2,1,"transactionevent",NaN]') == "TransactionEvent"
+
+
+def test_what_is_declined_is_kept(tmp_path: Path) -> None:
+    """Another record under the message id of one that is being served is no repetition of it."""
+
+    async def work() -> None:
+        async with serving(tmp_path, **ALL) as running, charger(running) as cp:
+            put = running.server.outbox.put
+            go_on = asyncio.Event()
+
+            async def slowly(event: Any) -> Any:
+                await go_on.wait()
+                return await put(event)
+
+            running.server.outbox.put = slowly  # type: ignore[method-assign]
+            for number in (1, 2, 3):
+                await cp.send("StopTransaction", stop(number), "same")
+            # The very first again: one answer is for both.
+            await cp.send("StopTransaction", stop(1), "same")
+            for _ in range(2):
+                assert (await cp.read())[:2] == [4, "same"]
+            # All that was sent has been looked at.
+            await (await cp.socket.ping())
+            go_on.set()
+            assert await cp.read() == [3, "same", {}]
+            await cp.result("StopTransaction", stop(4))
+            events = stored(tmp_path)
+            assert sorted(json.loads(event["raw"])[3]["transactionId"] for event in events) == [1, 2, 3, 4]
+            kinds = {json.loads(event["raw"])[3]["transactionId"]: event for event in events}
+            for number in (2, 3):
+                assert (kinds[number]["kind"], kinds[number]["fields"]) == ("record", None)
+                assert kinds[number]["key"].startswith("refused|StopTransaction|")
+                assert kinds[number]["findings"][0]["kind"] == "declined"
+            assert kinds[1]["fields"] == stop(1)
+
+    asyncio.run(work())
+
+
+def test_a_refused_record_that_is_not_stored_is_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = {"transactionId": 5, "meterStop": "six thousand", "timestamp": MOMENT}
+
+    async def work() -> None:
+        async with serving(tmp_path, **ALL) as running, charger(running) as cp:
+
+            def count(outcome: str) -> str:
+                return f'evproto_records_total{{outcome="{outcome}",protocol="ocpp1.6"}}'
+
+            post = running.server.outbox.post
+
+            def fails(event: Any) -> Any:
+                future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                future.set_exception(OutboxError("the disk is full", cause="full"))
+                return future
+
+            running.server.outbox.post = fails  # type: ignore[method-assign]
+            assert (await cp.ask("StopTransaction", broken))[0] == 4
+            await cp.result("Heartbeat", {})
+            assert await running.metric(count("not_stored")) == 1.0
+            assert stored(tmp_path) == []
+            running.server.outbox.post = post  # type: ignore[method-assign]
+            for _ in range(2):
+                assert (await cp.ask("StopTransaction", broken))[0] == 4
+            await cp.result("StopTransaction", stop(6))
+            assert await running.metric(count("stored")) == 2.0
+            assert await running.metric(count("repeated")) == 1.0
+
+    asyncio.run(work())
+    (told,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "a record that was refused could not be stored" in told.getMessage()
+
+
+def test_the_hook_gets_what_is_stored(tmp_path: Path) -> None:
+    """It is asked for a repetition too, and sees by id and key that it is one."""
+
+    async def work() -> None:
+        async with Backend() as hook:
+            async with (
+                serving(tmp_path, **ALL, ocpp__authorize="hook", ocpp__hook=hook.url) as running,
+                charger(running) as cp,
+            ):
+                answers = [await cp.result("StartTransaction", start()) for _ in range(2)]
+                assert answers[0] == answers[1]
+            (event,) = stored(tmp_path)
+            asked = [body for _, _, body in hook.got]
+            assert len(asked) == 2
+            assert asked[0] == event
+            for name in ("kind", "id", "key", "digest", "fields", "conflict"):
+                assert asked[1][name] == event[name]
+            assert asked[1]["fields"]["transactionId"] == answers[0]["transactionId"]
+
+    asyncio.run(work())

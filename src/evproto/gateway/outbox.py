@@ -212,13 +212,15 @@ class Outbox:
         """
         return (await asyncio.shield(self._submit(event))).stored
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event) -> asyncio.Future[_Outcome]:
         """Store an event that nobody waits for; a failure is counted and observed.
+
+        The future may be let go: it ends as :meth:`put` does.
 
         Raises:
             TypeError, ValueError: ``fields`` holds what JSON cannot carry.
         """
-        self._submit(event)
+        return self._submit(event)
 
     def _submit(self, event: Event) -> asyncio.Future[_Outcome]:
         begun = time.perf_counter()

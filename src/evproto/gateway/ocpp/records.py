@@ -8,21 +8,37 @@ and after any restart.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import msgspec
 
 from evproto.gateway.events import digest_of
+from evproto.gateway.ocpp.frames import RECORDS, payload_of
 from evproto.gateway.ocpp.known import KnownCharger
+from evproto.ocppj.dialect import CALL
 from evproto.ocppj.formats import parse_date_time, spell_date_time
+from evproto.ocppj.head import sniff
 
-__all__ = ["as_sent", "record_digest", "record_key", "start_key", "transaction_number"]
+__all__ = [
+    "as_sent",
+    "record_digest",
+    "record_key",
+    "refused_digest",
+    "refused_record",
+    "start_key",
+    "transaction_number",
+]
 
 _LONGEST: Final = 200
 _NUMBERS: Final = 2**31 - 1
 """Transaction ids of OCPP 1.6 are integers, and positive 31-bit ones are understood by all chargers."""
 _MEASURED: Final = ("transactionData", "meterValue")
 """Members of records that hold what was measured, each with its time."""
+_SPELLED: Final = {name.casefold(): name for name in RECORDS}
+_NAMED: Final = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(sorted(RECORDS))})(?![A-Za-z0-9])", re.IGNORECASE)
+_ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def record_key(action: str, fields: dict[str, Any]) -> str:
@@ -108,6 +124,42 @@ def transaction_number(known: KnownCharger, fields: dict[str, Any]) -> int:
         if open is None or not open.key:
             return number
     raise AssertionError("a thousand numbers are taken")
+
+
+def refused_record(raw: bytes) -> str:
+    """Which record a frame was meant to be that nobody could take; empty: none.
+
+    In doubt it is one: where the head of the frame cannot be read, because of
+    a message id that is no text perhaps, the name of a record anywhere in it
+    is enough.
+    """
+    # What is no JSON, for a NaN in it perhaps, has a head that can be read.
+    kind, _, name = sniff(raw)
+    action = name.decode("utf-8", "replace")
+    if kind not in (0, CALL):
+        return ""
+    if not action:
+        try:
+            frame = msgspec.json.decode(raw.removeprefix(_BOM))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            frame = None
+        if isinstance(frame, list) and len(frame) > 2 and isinstance(frame[2], str):
+            if frame[0] != CALL:
+                return ""
+            action = frame[2]
+    if action:
+        return _SPELLED.get(action.casefold(), "")
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), raw.decode("utf-8", "replace"))
+    found = _NAMED.search(text)
+    return _SPELLED[found[1].casefold()] if found else ""
+
+
+def refused_digest(raw: bytes) -> str:
+    """The hash of the content of such a frame; its message id is none."""
+    payload = payload_of(raw.removeprefix(_BOM))
+    if payload:
+        return record_digest(payload)
+    return digest_of(raw.replace(sniff(raw)[1], b"", 1))
 
 
 def _instant(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,7 +14,7 @@ import msgspec
 
 from evproto.aio.ocpp import InvalidAnswerError, RefuseCall, Station, Trouble
 from evproto.errors import CallEndedError, CallRefusedError
-from evproto.gateway.events import Event, EventFinding, Kind, digest_of, new_id
+from evproto.gateway.events import Event, EventFinding, Kind, new_id
 from evproto.gateway.hook import Hook, HookError
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
@@ -30,7 +31,15 @@ from evproto.gateway.ocpp.frames import (
     shown_payload,
 )
 from evproto.gateway.ocpp.readings import LEARNED, learn
-from evproto.gateway.ocpp.records import as_sent, record_digest, record_key, start_key, transaction_number
+from evproto.gateway.ocpp.records import (
+    as_sent,
+    record_digest,
+    record_key,
+    refused_digest,
+    refused_record,
+    start_key,
+    transaction_number,
+)
 from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
 from evproto.gateway.sections import OcppConfig
 from evproto.ocppj import Call, CallError, CallResult, MessageError, Send
@@ -147,8 +156,15 @@ class Serving:
         incoming = Incoming(conversation, call, context.raw, self._clock())
         self._see_gate(conversation, call)
         if call.action not in conversation.adapter.heard:
-            self._post(incoming)
-            known = call.action in conversation.adapter.dialect.actions
+            actions = conversation.adapter.dialect.actions
+            known = call.action in actions
+            raw = incoming.raw.encode() if isinstance(incoming.raw, str) else incoming.raw
+            meant = refused_record(raw) if isinstance(call, Call) and not known else ""
+            if meant in actions:
+                # Its action is spelled in another way.
+                self._post_refused_record(conversation, meant, call.unique_id[:_NAME], raw, ())
+            else:
+                self._post(incoming)
             if self._hook is not None and call.action in self._asked and not known:
                 return self._ask_for_unknown(incoming)
             raise RefuseCall(
@@ -249,7 +265,8 @@ class Serving:
                 stored = await self._outbox.put(event)
             except (TypeError, ValueError):
                 # Deeper than JSON is written; it is in what was on the wire.
-                stored = await self._outbox.put(msgspec.structs.replace(event, fields=None))
+                event = msgspec.structs.replace(event, fields=None)
+                stored = await self._outbox.put(event)
         except OutboxError as error:
             self._metrics.record(protocol, "not_stored")
             logger.error("a record could not be stored, it is not confirmed: %s", error, extra=data(**about))
@@ -268,7 +285,10 @@ class Serving:
             await self._delivered(conversation, stored.id, about)
         answer = self._default(incoming)
         if self._is_asked(incoming):
-            response = await self._ask(incoming, answer, **({"transactionId": int(number)} if number else {}))
+            # As it is stored: of a repetition, with the id of the first.
+            event = msgspec.structs.replace(event, id=stored.id, conflict=stored.conflict)
+            fixed = {"transactionId": int(number)} if number else {}
+            response = await self._ask(incoming, answer, event, **fixed)
         else:
             if number:
                 answer = {**answer, "transactionId": int(number)}
@@ -309,14 +329,16 @@ class Serving:
             action == "TransactionEvent" and "idToken" in incoming.fields
         )
 
-    async def _ask(self, incoming: Incoming, default: dict[str, Any], **fixed: Any) -> Any:
-        """The answer of the hook; what it leaves out is as without it."""
+    async def _ask(
+        self, incoming: Incoming, default: dict[str, Any], event: Event | None = None, **fixed: Any
+    ) -> Any:
+        """The answer of the hook, which gets the event; what it leaves out is as without it."""
         call, adapter = incoming.call, incoming.conversation.adapter
         assert isinstance(call, Call)
         assert self._hook is not None
         about = data(charger=incoming.conversation.known.charger, action=call.action)
         try:
-            said = await self._hook.ask(incoming.event())
+            said = await self._hook.ask(incoming.event() if event is None else event)
             if not isinstance(said, dict):
                 raise HookError(f"it answered with {type(said).__name__}, not with an object")
             return adapter.checked_response(call, {**default, **said, **fixed})
@@ -392,6 +414,8 @@ class Serving:
         elif isinstance(trouble.envelope, CallResult | CallError) and trouble.envelope.action:
             # Too late for who has asked; it says something all the same.
             self._post_answer(conversation, trouble.envelope)
+        elif isinstance(trouble.envelope, Call) and trouble.envelope.action in RECORDS:
+            self._post_declined(conversation, trouble.envelope, error)
         if self._may_complain:
             # What it says of the frame may quote it.
             logger.warning(
@@ -406,18 +430,34 @@ class Serving:
         raw = error.data or conversation.last_received
         sequence = None if error.unique_id == "-1" else error.unique_id[:_NAME]
         findings = findings_of(error.deviations)
-        # What is no JSON, for a NaN in it perhaps, has a head that can be read.
-        kind, unique_id, name = sniff(raw)
-        action = name.decode("utf-8", "replace")
-        if kind == CALL and action in RECORDS:
-            payload = payload_of(raw)
-            digest = record_digest(payload) if payload else digest_of(raw.replace(unique_id, b"", 1))
-            key = f"refused|{action}|{digest}"
-            self._post_frame(
-                conversation, "record", action, sequence, None, raw, findings, key=key, digest=digest
-            )
+        action = refused_record(raw)
+        if action and error.message_type in (CALL, None):
+            self._post_refused_record(conversation, action, sequence, raw, findings)
         elif self._forwarding:
             self._post_frame(conversation, "error", error.action[:_NAME], sequence, None, raw, findings)
+
+    def _post_declined(self, conversation: Conversation, call: Call[Any], error: Exception) -> None:
+        """What is billed by, and was not served: another one has its message id, or too many wait."""
+        raw = conversation.last_received
+        if str(error).endswith(": repeated") or sniff(raw)[1].decode("utf-8", "replace") != call.unique_id:
+            # That very message again: the one answer is for both.
+            return
+        finding = EventFinding(kind="declined", path="", text=str(error))
+        self._post_refused_record(conversation, call.action, call.unique_id[:_NAME], raw, (finding,))
+
+    def _post_refused_record(
+        self,
+        conversation: Conversation,
+        action: str,
+        sequence: str | None,
+        raw: bytes,
+        findings: tuple[EventFinding, ...],
+    ) -> None:
+        digest = refused_digest(raw)
+        key = f"refused|{action}|{digest}"
+        self._post_frame(
+            conversation, "record", action, sequence, None, raw, findings, key=key, digest=digest
+        )
 
     def _post_answer(self, conversation: Conversation, answer: CallResult[Any] | CallError) -> None:
         """What a charger answered to a command."""
@@ -452,7 +492,7 @@ class Serving:
     ) -> None:
         now = self._clock()
         text = _text(raw)
-        self.post(
+        stored = self.post(
             Event(
                 id=new_id(now),
                 time=moment(now),
@@ -468,14 +508,27 @@ class Serving:
                 digest=digest,
             )
         )
+        if kind == "record":
+            stored.add_done_callback(functools.partial(self._on_posted_record, conversation, name))
 
-    def post(self, event: Event) -> None:
+    def _on_posted_record(self, conversation: Conversation, name: str, stored: asyncio.Future[Any]) -> None:
+        """A record that was refused is stored, or not: its charger has got its answer already."""
+        protocol = conversation.adapter.protocol
+        error = None if stored.cancelled() else stored.exception()
+        if error is None and not stored.cancelled():
+            self._metrics.record(protocol, "repeated" if stored.result().stored.duplicate else "stored")
+            return
+        self._metrics.record(protocol, "not_stored")
+        about = data(charger=conversation.known.charger, action=name)
+        logger.error("a record that was refused could not be stored, it is lost: %s", error, extra=about)
+
+    def post(self, event: Event) -> asyncio.Future[Any]:
         """Store an event that nobody waits for."""
         try:
-            self._outbox.post(event)
+            return self._outbox.post(event)
         except (TypeError, ValueError):
             # Numbers that JSON has and nobody else; they are in what was on the wire.
-            self._outbox.post(msgspec.structs.replace(event, fields=None))
+            return self._outbox.post(msgspec.structs.replace(event, fields=None))
 
 
 def _text(raw: bytes | str) -> str:

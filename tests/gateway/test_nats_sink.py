@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -135,6 +137,24 @@ def test_a_wrong_password_is_said(tmp_path: Path) -> None:
 
     with NatsServer(tmp_path, "--user", "u", "--pass", "yes") as server:
         run(scenario(server))
+
+
+def test_a_client_that_swallows_a_cancellation_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``asyncio.wait_for`` may make it do before Python 3.12, when its own time is up in the same moment."""
+
+    async def stubborn(self: Any, **options: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+
+    async def scenario() -> None:
+        sink = NatsSink(["nats://127.0.0.1:9"], timeout=0.05)
+        with pytest.raises(SinkUnavailableError, match="cannot connect"):
+            await sink.deliver([event()])
+        await sink.close()
+
+    monkeypatch.setattr("nats.aio.client.Client.connect", stubborn)
+    run(scenario())
 
 
 def test_a_stream_that_would_not_do_is_said(tmp_path: Path) -> None:

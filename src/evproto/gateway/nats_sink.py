@@ -212,33 +212,42 @@ class NatsSink:
     async def _connect(self) -> Client:
         client = Client()
         self._problems.clear()
+        opening = asyncio.create_task(self._open(client))
         try:
-            async with asyncio.timeout(self._timeout):
-                await client.connect(
-                    servers=self._servers,
-                    name="evproto",
-                    connect_timeout=max(1, round(self._timeout)),
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=1,
-                    ping_interval=10,
-                    max_outstanding_pings=2,
-                    error_cb=self._on_error,
-                    **self._options,
-                )
-                if self._stream is not None:
-                    jetstream = client.jetstream(timeout=self._timeout)
-                    await self._check_stream(jetstream, self._stream)
-                    self._jetstream = jetstream
+            await asyncio.wait({opening}, timeout=self._timeout)
+            if not opening.done():
+                raise TimeoutError
+            jetstream = opening.result()
         except BaseException as error:
+            await _cancel(opening)
             with contextlib.suppress(Exception):
                 await client.close()
             if isinstance(error, nats.errors.Error | OSError | TimeoutError):
                 said = "; ".join(dict.fromkeys([*self._problems, str(error) or type(error).__name__]))
                 raise SinkUnavailableError(f"cannot connect to {self._said_servers}: {said}") from error
             raise
-        self._client = client
+        self._client, self._jetstream = client, jetstream
         self._problems.clear()
         return client
+
+    async def _open(self, client: Client) -> JetStreamContext | None:
+        """Connect, for as long as it takes, and see that the stream is there."""
+        await client.connect(
+            servers=self._servers,
+            name="evproto",
+            connect_timeout=max(1, round(self._timeout)),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            error_cb=self._on_error,
+            **self._options,
+        )
+        if self._stream is None:
+            return None
+        jetstream = client.jetstream(timeout=self._timeout)
+        await self._check_stream(jetstream, self._stream)
+        return jetstream
 
     async def _on_error(self, error: Exception) -> None:
         # The reason comes first; that the connection broke is said after it, often.
@@ -271,6 +280,18 @@ class NatsSink:
         missing = [subject for subject in wanted.subjects if not _covered(subject, found.subjects or [])]
         if missing:
             raise SinkUnavailableError(f"stream {wanted.name} does not collect {', '.join(missing)}")
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end.
+
+    Once may not do: before Python 3.12, the ``wait_for`` that the client uses may swallow a cancellation.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
+    if not task.cancelled():
+        task.exception()
 
 
 def _headers(message: NatsMessage, event: Event) -> dict[str, str]:

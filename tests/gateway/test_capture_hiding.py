@@ -51,3 +51,32 @@ def test_a_member_given_twice_inside_of_another() -> None:
 )
 def test_nothing_to_hide_is_written_as_it_was_sent(text: str) -> None:
     assert hidden(text) == (text, False)
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://host/x?token=SECRET1", "https://host/x?***"),
+        ("https://host?X-Sig=SECRET1&a=b#end", "https://host?***#end"),
+        ("ftp://me:SECRET1@host/x?token=SECRET1", "ftp://***@host/x?***"),
+        ("https://host/x?a=SECRET1@there", "https://host/x?***"),
+        ("https://host/x", "https://host/x"),
+        ("https://host/x?", "https://host/x?"),
+    ],
+)
+@pytest.mark.parametrize("action", ["GetDiagnostics", "UpdateFirmware"])
+def test_tokens_in_a_url(action: str, location: str, shown: str) -> None:
+    payload = {"location": location, "retrieveDate": "2026-01-01T00:00:00Z"}
+    if action == "GetDiagnostics":
+        del payload["retrieveDate"]
+    found, changed = hidden(json.dumps([2, "1", action, payload]))
+    assert changed == (location != shown)
+    assert json.loads(found) == [2, "1", action, {**payload, "location": shown}]
+
+
+def test_tokens_in_a_url_of_a_log() -> None:
+    log = {"remoteLocation": "https://host/x?token=SECRET1"}
+    frame = [2, "1", "GetLog", {"logType": "DiagnosticsLog", "requestId": 1, "log": log}]
+    found, changed = hidden(json.dumps(frame), "ocpp2.0.1")
+    assert changed
+    assert json.loads(found)[3]["log"] == {"remoteLocation": "https://host/x?***"}

@@ -105,6 +105,7 @@ _LONG: Final = 64
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z_]{1,50}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_.+\-]{6,}")
 _CREDENTIALS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?P<value>[^/\s\"'@<>]+)@")
+_QUERY: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s?#\"'<>]*\?)(?P<value>[^\s#\"'<>]+)")
 _NOTHING: Final = frozenset({"", "null", "none", "true", "false", "basic", "bearer", "unknown"})
 _NAMES = (
     r"id[_ -]?tags?|id[_ -]?tokens?"
@@ -431,12 +432,12 @@ class _Hider:
         return self.leaf(value)
 
     def scrubbed(self, value: Any) -> Any:
-        """A value that may be shown, but for the password in a URL."""
-        if not isinstance(value, str) or "@" not in value:
+        """A value that may be shown, but for the password in a URL, and its query: tokens are in those."""
+        if not isinstance(value, str) or "://" not in value:
             return value
-        for match in _CREDENTIALS.finditer(value):
+        for match in itertools.chain(_CREDENTIALS.finditer(value), _QUERY.finditer(value)):
             self.hide(match["value"])
-        return _CREDENTIALS.sub(rf"\1{HIDDEN}@", value)
+        return _QUERY.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"\1{HIDDEN}@", value))
 
     def all_given_twice(self, text: str) -> None:
         """Remember what JSON drops of members given twice."""

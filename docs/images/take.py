@@ -1,6 +1,7 @@
 """The picture of the live page in the documents, made anew: ``python docs/images/take.py``.
 
-Starts ``evproto serve all --auto-start`` and ``evproto simulate mixed`` on free ports, drives a headless Chromium through the page, and writes ``page.png``
+Starts ``evproto serve all --auto-start`` and ``evproto simulate mixed`` on free
+ports, drives a headless Chromium through the page, and writes ``page.png``
 beside this file. ``--also DIRECTORY`` writes other views there: dark, at the
 width of a phone, with a form filled in.
 """

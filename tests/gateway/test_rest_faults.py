@@ -252,7 +252,7 @@ def test_a_protocol_in_the_url_and_another_in_the_body_are_refused(tmp_path: Pat
 
             for url, body in (("fake1.0", "fake2.0"), ("fake2.0", "fake1.0"), ("fake", "ykc")):
                 refused = await post(url, body)
-                assert problem(refused) == (422, "invalid", "protocol")
+                assert problem(refused) == (409, "ambiguous", "protocol")
                 assert url in refused.json()["detail"]
                 assert body in refused.json()["detail"]
             assert problem(await post("fake1.0", "other")) == (422, "invalid", "protocol")

@@ -21,6 +21,7 @@ import pytest
 from gateway.answering import answer_everything
 from gateway.live import PILE, Backend, Running, serving
 from gateway.ocpp_live import BOOT_1_6, BOOT_2, RawCharger, charger
+from gateway.test_page import report as gun_report
 
 TOKEN = "a-token-for-schemathesis"
 OCPP = {"ocpp1.6": "CP1", "ocpp2.0.1": "CS1"}
@@ -126,6 +127,9 @@ async def examine(folder: Path) -> tuple[int, str, dict[str, Any], list[dict[str
     ):
         running.client.headers["Authorization"] = f"Bearer {TOKEN}"
         pile = await running.pile()
+        # One gun to stop, and one to start at: nothing is guessed.
+        pile.send(0x13, gun_report(gun=1))
+        pile.send(0x13, gun_report(gun=2, status=2))
         await cp.result("BootNotification", BOOT_1_6)
         await cs.result("BootNotification", BOOT_2)
         answering = [

@@ -143,7 +143,7 @@ class ChargersApi:
                 both = set(self.chargers.of(asked)) & set(self.chargers.of(protocol))
                 if not both:
                     text = f"the URL says {asked}, and the body {protocol}"
-                    raise ProblemError("invalid", text, path="protocol")
+                    raise ProblemError("ambiguous", text, path="protocol")
                 # One may be a family, as ocpp is, and the other one of it.
                 protocol = min((asked, protocol), key=lambda one: len(self.chargers.of(one)))
             protocol = protocol or asked

@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, Self, TypeVar
 import msgspec
 
 from evproto.errors import EvprotoError
+from evproto.gateway.events import moment
 
-__all__ = ["Audit", "AuditEntry", "AuditError", "CommandRecord", "CommandState", "moment"]
+__all__ = ["Audit", "AuditEntry", "AuditError", "CommandRecord", "CommandState"]
 
 T = TypeVar("T")
 
@@ -294,11 +295,6 @@ class Audit:
             "DELETE FROM commands WHERE created < ? AND ended IS NOT NULL", (self._clock() - keep,)
         )
         return cursor.rowcount
-
-
-def moment(seconds: float) -> dt.datetime:
-    """Seconds since 1970 as a time."""
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def _seconds(time: dt.datetime | None) -> float | None:

@@ -25,8 +25,8 @@ import msgspec
 
 from evproto.errors import EvprotoError
 from evproto.gateway.adapter import Adapter, CommandError, Ending, Prepared
-from evproto.gateway.audit import Audit, AuditEntry, CommandRecord, CommandState, moment
-from evproto.gateway.events import new_id
+from evproto.gateway.audit import Audit, AuditEntry, CommandRecord, CommandState
+from evproto.gateway.events import moment, new_id
 from evproto.gateway.logs import data
 
 __all__ = ["Command", "CommandDesk", "CommandState", "IdempotencyError", "Submission"]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Direction", "Event", "EventFinding", "Kind", "digest_of", "new_id", "schema"]
+__all__ = ["Direction", "Event", "EventFinding", "Kind", "digest_of", "moment", "new_id", "schema"]
 
 Kind = Literal["record", "message", "command", "online", "offline", "error"]
 Direction = Literal["from_charger", "to_charger", "gateway"]
@@ -144,6 +144,11 @@ def new_id(now: float | None = None, noise: bytes | None = None) -> str:
     value |= 0x7 << 76 | (rest * 4096 // 1_000_000) << 64
     value |= 0b10 << 62 | random & (1 << 62) - 1
     return str(uuid.UUID(int=value))
+
+
+def moment(seconds: float) -> dt.datetime:
+    """Seconds since 1970 as a time in UTC."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def digest_of(content: bytes) -> str:

@@ -27,9 +27,10 @@ from evproto.gateway.adapter import (
     UnknownChargerError,
     informed,
 )
-from evproto.gateway.audit import Audit, AuditEntry, AuditError, moment
+from evproto.gateway.audit import Audit, AuditEntry, AuditError
 from evproto.gateway.commands import Command, CommandDesk, IdempotencyError, Submission
 from evproto.gateway.config import is_public
+from evproto.gateway.events import moment
 from evproto.gateway.events import schema as event_schema
 from evproto.gateway.metrics import CONTENT_TYPE, Metrics
 from evproto.gateway.outbox import DeadLetter, Outbox, OutboxError

@@ -23,22 +23,17 @@ from evproto.errors import (
 from evproto.gateway.adapter import Adapter, CommandType, Glance, ListenError, Presence, Sighting, Tap, Verb
 from evproto.gateway.admission import Door, Knock, Refused
 from evproto.gateway.config import Config
+from evproto.gateway.events import Kind, moment
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.outbox import Outbox
+from evproto.gateway.sightings import Connection, connection_event
 from evproto.gateway.ykc_commands import PileCommands, subject
-from evproto.gateway.ykc_events import connection_event, message_event, name_of
-from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, moment, show_frame
+from evproto.gateway.ykc_events import message_event, name_of
+from evproto.gateway.ykc_piles import KnownPile, KnownPiles, PileView, show_frame
 from evproto.gateway.ykc_records import RecordKeeper
 from evproto.gateway.ykc_setup import check_left_out, read_billing_model, read_dialects, ssl_context
-from evproto.gateway.ykc_shown import (
-    Connection,
-    FrameSighting,
-    glance_of,
-    message_schemas,
-    recent_of,
-    suggestions,
-)
+from evproto.gateway.ykc_shown import FrameSighting, glance_of, message_schemas, recent_of, suggestions
 from evproto.gateway.ykc_starts import Starter
 from evproto.messages import Message
 from evproto.wire.frame import Frame
@@ -315,9 +310,13 @@ class YkcAdapter:
         known.requests.clear()
         self._post_connection("offline", known, {"reason": event.reason})
 
-    def _post_connection(self, kind: str, known: KnownPile, fields: dict[str, Any]) -> None:
+    def _post_connection(self, kind: Kind, known: KnownPile, fields: dict[str, Any]) -> None:
         event = connection_event(
-            kind, pile=known.pile_id, version=known.version, time=moment(self._clock()), fields=fields
+            kind,
+            charger=known.pile_id,
+            protocol=f"ykc{known.version}",
+            time=moment(self._clock()),
+            fields=fields,
         )
         for watcher in self._watchers:
             watcher(Connection(event))

@@ -15,7 +15,7 @@ from evproto.ykc.codec import Codec
 from evproto.ykc.plain import plain_time, to_plain
 from evproto.ykc.records import record_key
 
-__all__ = ["connection_event", "message_event", "name_of"]
+__all__ = ["message_event", "name_of"]
 
 _KEPT: Final = 32
 """Most findings that travel with an event; a nonsensical record has hundreds."""
@@ -96,22 +96,6 @@ def message_event(
         findings=tuple(findings),
         key=key,
         digest=digest,
-    )
-
-
-def connection_event(
-    kind: Any, *, pile: str, version: str, time: dt.datetime, fields: dict[str, Any]
-) -> Event:
-    """The event of a pile that has come (``online``) or gone (``offline``)."""
-    return Event(
-        id=new_id(),
-        time=time,
-        protocol=f"ykc{version}",
-        charger=pile,
-        kind=kind,
-        direction="gateway",
-        name=kind,
-        fields=fields,
     )
 
 

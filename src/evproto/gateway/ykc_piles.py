@@ -12,6 +12,7 @@ from msgspec import Meta
 from evproto.aio.ykc import ConnectedPile
 from evproto.errors import DecodeError
 from evproto.gateway.admission import ChargerSettings
+from evproto.gateway.events import moment
 from evproto.messages import Message
 from evproto.ykc.codec import Codec
 from evproto.ykc.messages import LoginRequest, RealtimeDataReport
@@ -19,7 +20,7 @@ from evproto.ykc.plain import to_plain
 from evproto.ykc.redact import hidden_in, hidden_in_bad, masked_hex, redact_plain
 from evproto.ykc.session import MessageReceived
 
-__all__ = ["GunView", "KnownPile", "KnownPiles", "PileView", "moment", "show_frame"]
+__all__ = ["GunView", "KnownPile", "KnownPiles", "PileView", "show_frame"]
 
 _NEWEST: Final = Codec("1.7")
 _OPEN_REQUESTS: Final = 64
@@ -254,8 +255,3 @@ def show_frame(time: float, received: bool, raw: bytes, codec: Codec, *, reveal:
 def _name(codec: Codec, frame_type: int) -> str:
     layouts = codec.layouts.get(frame_type)
     return layouts[0].name if layouts else f"0x{frame_type:02X}"
-
-
-def moment(seconds: float) -> dt.datetime:
-    """Seconds since 1970 as a time in UTC."""
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)

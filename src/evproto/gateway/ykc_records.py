@@ -17,11 +17,12 @@ import msgspec
 from evproto.aio.ykc import ConnectedPile
 from evproto.errors import EncodeError, SessionError
 from evproto.gateway.config import YkcConfig
+from evproto.gateway.events import moment
 from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.outbox import NotDeliveredError, Outbox, OutboxError
 from evproto.gateway.ykc_events import message_event
-from evproto.gateway.ykc_piles import KnownPile, KnownPiles, moment
+from evproto.gateway.ykc_piles import KnownPile, KnownPiles
 from evproto.messages import Message
 from evproto.ykc import messages
 from evproto.ykc.enums import TransactionAck

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from evproto.gateway.adapter import CommandType, Glance, Outlet, Sighting
-from evproto.gateway.events import Event, EventFinding, Kind, new_id
-from evproto.gateway.ykc_piles import GunView, KnownPile, PileView, moment, show_frame
+from evproto.gateway.events import Event, EventFinding, Kind, moment, new_id
+from evproto.gateway.ykc_piles import GunView, KnownPile, PileView, show_frame
 from evproto.gateway.ykc_schema import message_schema
 from evproto.ykc.codec import Codec
 from evproto.ykc.enums import GunStatus
 
-__all__ = ["Connection", "FrameSighting", "glance_of", "message_schemas", "recent_of", "suggestions"]
+__all__ = ["FrameSighting", "glance_of", "message_schemas", "recent_of", "suggestions"]
 
 _FRAME_TYPE: Final = 5
 """Where the frame type stands in a frame."""
@@ -81,29 +81,6 @@ class FrameSighting:
             raw=shown["raw"],
             findings=findings,
         )
-
-
-class Connection:
-    """A pile that has come or gone."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self, event: Event) -> None:
-        self._event = event
-
-    @property
-    def charger(self) -> str:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event.charger
-
-    @property
-    def name(self) -> str:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event.name
-
-    def event(self) -> Event:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event
 
 
 def message_schemas(codec: Codec) -> dict[str, dict[str, Any]]:

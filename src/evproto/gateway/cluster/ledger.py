@@ -21,10 +21,11 @@ import msgspec
 
 from evproto.aio.nats import escape
 from evproto.aio.plugins.nats_link import NatsLink
-from evproto.gateway.audit import AuditError, moment
+from evproto.gateway.audit import AuditError
 from evproto.gateway.cluster.buckets import Bucket, BucketError
 from evproto.gateway.cluster.registry import Registry
 from evproto.gateway.commands import Command
+from evproto.gateway.events import moment
 
 __all__ = ["Ledger"]
 

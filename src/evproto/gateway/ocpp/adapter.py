@@ -11,19 +11,14 @@ import msgspec
 
 from evproto.gateway.adapter import CommandType, Glance, Sighting, Tap
 from evproto.gateway.admission import ChargerSettings
+from evproto.gateway.events import moment
 from evproto.gateway.ocpp.answers import Answers
 from evproto.gateway.ocpp.commands import Commands
-from evproto.gateway.ocpp.frames import (
-    Connection,
-    FrameSighting,
-    answer_name,
-    moment,
-    redactor_of,
-    show_frame,
-)
+from evproto.gateway.ocpp.frames import FrameSighting, answer_name, redactor_of, show_frame
 from evproto.gateway.ocpp.known import Heard, KnownCharger, KnownChargers
 from evproto.gateway.ocpp.schemas import message_schemas
 from evproto.gateway.ocpp.shown import OcppChargerView, glance_of, recent_of, view_of
+from evproto.gateway.sightings import Connection
 from evproto.ocppj import Call, CallResult, Codec, Dialect
 from evproto.ocppj.dialect import Mode
 from evproto.payloads import CustomDataType, Response, Sender

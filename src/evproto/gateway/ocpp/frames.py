@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from evproto.errors import EncodeError
-from evproto.gateway.events import Event, EventFinding, Kind, new_id
+from evproto.gateway.events import Event, EventFinding, Kind, moment, new_id
 from evproto.gateway.ocpp.known import Heard
 from evproto.ocppj import Call, CallResult, Codec, Deviation, Dialect, MessageError, Send
 from evproto.ocppj.dialect import CALL, CALL_ERROR, CALL_RESULT, CALL_RESULT_ERROR, SEND
@@ -17,15 +16,12 @@ from evproto.ocppj.redact import Memory, Redactor
 
 __all__ = [
     "RECORDS",
-    "Connection",
     "FrameSighting",
     "answer_name",
     "broken_places",
-    "connection_event",
     "event_name",
     "fields_of",
     "findings_of",
-    "moment",
     "payload_of",
     "redactor_of",
     "show_frame",
@@ -42,11 +38,6 @@ _NAME: Final = 50
 _AROUND: Final = frozenset({"frame", "messageId"})
 """What may be wrong with a frame beside its payload (:class:`evproto.ocppj.Deviation`)."""
 _PAYLOAD: Final = {CALL: 3, SEND: 3, CALL_RESULT: 2}
-
-
-def moment(seconds: float) -> dt.datetime:
-    """Seconds since 1970 as a time in UTC."""
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def event_name(kind: int, action: str) -> str:
@@ -115,22 +106,6 @@ def _plain(value: Any) -> Any:
         return value if not isinstance(value, int) or abs(value) < 1 << 53 else str(value)
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def connection_event(
-    kind: Kind, *, charger: str, protocol: str, time: dt.datetime, fields: dict[str, Any]
-) -> Event:
-    """A charger has come or gone."""
-    return Event(
-        id=new_id(time.timestamp()),
-        time=time,
-        protocol=protocol,
-        charger=charger,
-        kind=kind,
-        direction="gateway",
-        name=kind,
-        fields=fields,
-    )
 
 
 _REDACTORS: Final[dict[str, Redactor]] = {}
@@ -262,26 +237,3 @@ class FrameSighting:
             raw=shown["raw"],
             findings=findings,
         )
-
-
-class Connection:
-    """A charger that has come or gone."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self, event: Event) -> None:
-        self._event = event
-
-    @property
-    def charger(self) -> str:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event.charger
-
-    @property
-    def name(self) -> str:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event.name
-
-    def event(self) -> Event:
-        """See :class:`evproto.gateway.adapter.Sighting`."""
-        return self._event

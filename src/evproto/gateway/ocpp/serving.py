@@ -14,7 +14,7 @@ import msgspec
 
 from evproto.aio.ocpp import InvalidAnswerError, RefuseCall, Station, Trouble
 from evproto.errors import CallEndedError, CallRefusedError
-from evproto.gateway.events import Event, EventFinding, Kind, new_id
+from evproto.gateway.events import Event, EventFinding, Kind, moment, new_id
 from evproto.gateway.hook import Hook, HookError
 from evproto.gateway.logs import Throttle, data
 from evproto.gateway.metrics import Metrics
@@ -26,7 +26,6 @@ from evproto.gateway.ocpp.frames import (
     broken_places,
     fields_of,
     findings_of,
-    moment,
     payload_of,
     shown_payload,
 )

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from evproto.gateway.adapter import Glance, Outlet, Sighting
-from evproto.gateway.ocpp.frames import FrameSighting, moment
+from evproto.gateway.events import moment
+from evproto.gateway.ocpp.frames import FrameSighting
 from evproto.gateway.ocpp.known import KnownCharger, OutletKey, OutletState
 from evproto.ocppj import Dialect
 

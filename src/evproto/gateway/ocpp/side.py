@@ -32,6 +32,7 @@ from evproto.aio.ocpp.routing import Route
 from evproto.gateway.adapter import Adapter, ListenError, Presence
 from evproto.gateway.admission import Admitted, ChargerSettings, Door, Knock
 from evproto.gateway.config import Config, ConfigError
+from evproto.gateway.events import moment
 from evproto.gateway.hook import Hook
 from evproto.gateway.left_out import check_left_out
 from evproto.gateway.logs import data
@@ -39,11 +40,12 @@ from evproto.gateway.metrics import Metrics
 from evproto.gateway.ocpp.adapter import OcppAdapter
 from evproto.gateway.ocpp.answers import Answers
 from evproto.gateway.ocpp.conversation import Conversation
-from evproto.gateway.ocpp.frames import Connection, connection_event, event_name, moment, show_frame
+from evproto.gateway.ocpp.frames import event_name, show_frame
 from evproto.gateway.ocpp.known import KnownCharger, KnownChargers
 from evproto.gateway.ocpp.names import LONGEST, charger_name
 from evproto.gateway.ocpp.serving import Serving
 from evproto.gateway.outbox import Outbox
+from evproto.gateway.sightings import Connection, connection_event
 from evproto.ntxcp import v10
 from evproto.ocpp import v16, v21, v201
 from evproto.ocpp.stations import BOOT_2

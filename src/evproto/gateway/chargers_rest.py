@@ -18,8 +18,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from evproto.gateway.adapter import (
-    ChargerOfflineError,
-    InvalidCommandError,
     UnknownChargerError,
     Verb,
     informed,
@@ -36,7 +34,7 @@ from evproto.gateway.neutral import (
 )
 from evproto.gateway.params import flag, limit, patience
 from evproto.gateway.problems import ProblemError
-from evproto.gateway.rest import TURN, Api, Handler, guarded, json_response
+from evproto.gateway.rest import TURN, Api, Handler, adapter_refusals, guarded, json_response
 from evproto.gateway.tokens import Caller
 
 __all__ = ["VERBS", "ChargersApi", "CommandRequest", "Reboot", "Start", "Stop", "charger_routes"]
@@ -215,14 +213,8 @@ class ChargersApi:
                 glance = adapter.glance(identity)
                 why = (glance.reason if glance is not None else "") or "it is not connected"
                 raise ProblemError("offline", f"charger {identity} is offline: {why}")
-            try:
+            with adapter_refusals():
                 name, fields = await translated(adapter, identity, verb, body)
-            except InvalidCommandError as error:
-                raise ProblemError("invalid", str(error), path=error.path) from None
-            except UnknownChargerError as error:
-                raise ProblemError("unknown_charger", str(error)) from None
-            except ChargerOfflineError as error:
-                raise ProblemError("offline", str(error)) from None
             prepared = self._api.prepare(adapter, identity, name, fields)
             return await self._api.take(
                 request, caller, adapter, prepared, wait=wait, timeout=timeout, about=about

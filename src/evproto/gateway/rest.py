@@ -47,7 +47,7 @@ from evproto.gateway.views import (
     Readiness,
 )
 
-__all__ = ["TURN", "Api", "Handler", "guarded", "idempotency_key", "json_response"]
+__all__ = ["TURN", "Api", "Handler", "adapter_refusals", "guarded", "idempotency_key", "json_response"]
 
 logger = logging.getLogger("evproto.gateway.rest")
 
@@ -224,14 +224,8 @@ class Api:
             ProblemError: it is not taken.
         """
         self.refuse_if_draining()
-        try:
+        with adapter_refusals():
             return adapter.prepare(identity, name, body)
-        except InvalidCommandError as error:
-            raise ProblemError("invalid", str(error), path=error.path) from None
-        except UnknownChargerError as error:
-            raise ProblemError("unknown_charger", str(error)) from None
-        except ChargerOfflineError as error:
-            raise ProblemError("offline", str(error)) from None
 
     def refuse_if_draining(self) -> None:
         """Take no commands any more while the server stops.
@@ -458,6 +452,23 @@ class Api:
         if found is None:
             raise ProblemError("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="evproto"'})
         return found
+
+
+@contextlib.contextmanager
+def adapter_refusals() -> Iterator[None]:
+    """What an adapter says of a command that it does not take, as a problem.
+
+    Raises:
+        ProblemError: it said so.
+    """
+    try:
+        yield
+    except InvalidCommandError as error:
+        raise ProblemError("invalid", str(error), path=error.path) from None
+    except UnknownChargerError as error:
+        raise ProblemError("unknown_charger", str(error)) from None
+    except ChargerOfflineError as error:
+        raise ProblemError("offline", str(error)) from None
 
 
 def guarded(api: Api, handler: Handler, access: str) -> Callable[[Request], Awaitable[Response]]:

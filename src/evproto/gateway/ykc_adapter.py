@@ -329,7 +329,7 @@ class YkcAdapter:
         # Twice for every heartbeat: this is the hot path.
         if len(raw) > 5:
             self._frame_counts[not received][raw[5]] += 1
-            if not received:
+            if not received and self._told.sending is not None:
                 self._told.written(raw)
         known = pile.context
         if self._taps:

@@ -77,12 +77,13 @@ class PileCommands:
         self._records = records
         self._metrics = metrics
         self._balance = start_balance
-        self._sending: tuple[int, Callable[[int], None]] | None = None
+        self.sending: tuple[int, Callable[[int], None]] | None = None
+        """The frame type of a command that is about to be written, and who is told of its number."""
 
     def written(self, raw: bytes) -> None:
         """A frame is on its way to a pile."""
-        if self._sending is not None and self._sending[0] == raw[5]:
-            sent, self._sending = self._sending[1], None
+        if self.sending is not None and self.sending[0] == raw[5]:
+            sent, self.sending = self.sending[1], None
             sent(int.from_bytes(raw[2:4], "little"))
 
     @cached_property
@@ -238,12 +239,12 @@ class PileCommands:
     ) -> Ending:
         # It is written before the first thing that waits, and seen by the watcher on its way. Not in a
         # task of its own: another command could come between.
-        self._sending = mine = (message.frame_type, sent)
+        self.sending = mine = (message.frame_type, sent)
         try:
             answered = await pile.exchange(message, timeout)
         finally:
-            if self._sending is mine:
-                self._sending = None  # it was not written
+            if self.sending is mine:
+                self.sending = None  # it was not written
         if answered.error is not None or not isinstance(answered.message, Message):
             why = str(answered.error or "its body is encrypted")
             return Ending(state="accepted", text=f"the pile answered, but the answer cannot be read: {why}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import ssl
 import time
@@ -34,7 +33,7 @@ from evproto.gateway.admission import Admitted, ChargerSettings, Door, Knock
 from evproto.gateway.config import Config, ConfigError
 from evproto.gateway.events import moment
 from evproto.gateway.hook import Hook
-from evproto.gateway.left_out import check_left_out
+from evproto.gateway.left_out import check_left_out, check_names
 from evproto.gateway.logs import data
 from evproto.gateway.metrics import Metrics
 from evproto.gateway.ocpp.adapter import OcppAdapter
@@ -410,14 +409,7 @@ def _check_asked(config: Config) -> None:
         for name, action in _DIALECTS[version].actions.items()
         if Sender.STATION in action.sent_by and action.response is not None
     }
-    problems = []
-    for name in config.ocpp.ask:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            problems.append(f"ocpp.ask: chargers have no request {name!r}{hint}")
-    if problems:
-        raise ConfigError(problems)
+    check_names("ocpp.ask: chargers have no request", config.ocpp.ask, known)
 
 
 def _check_routes(routes: Sequence[str]) -> None:

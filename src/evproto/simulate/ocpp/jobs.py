@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from evproto.simulate.ocpp.station import StationModel
 
-__all__ = ["update_firmware", "upload_log"]
+__all__ = ["update_firmware", "update_signed_firmware", "upload_log"]
 
 _UPLOADS_FOR: Final = 15_000
 _DOWNLOADS_FOR: Final = 30_000
@@ -98,3 +98,18 @@ def update_firmware(
     else:
         station.firmware_job = ("Downloading", request_id)
     step(max(_STEP, retrieve - now), "downloading", now)
+
+
+def update_signed_firmware(station: StationModel, request: Any, now: int) -> bool:
+    """Begin the update that a request with signed firmware asks for; whether another one ends by it."""
+    firmware = request.firmware
+    cancelled = station.firmware_job is not None
+    install = firmware.install_date_time
+    update_firmware(
+        station,
+        request.request_id,
+        station.here(firmware.retrieve_date_time),
+        station.here(install) if install is not None else None,
+        now,
+    )
+    return cancelled

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evproto.ocpp import v16
 from evproto.simulate.ocpp import control
 from evproto.simulate.ocpp.connector import Connector
-from evproto.simulate.ocpp.jobs import update_firmware, upload_log
+from evproto.simulate.ocpp.jobs import update_firmware, update_signed_firmware, upload_log
 from evproto.simulate.ocpp.profiles import Profile
 from evproto.simulate.ocpp.settings import Token
 from evproto.simulate.ocpp.v16_configuration import Configuration
@@ -292,16 +292,7 @@ class Commands:
         return m.UpdateFirmwareResponse()
 
     def _signed_update(self, request: Any, now: int) -> Any:
-        station, firmware = self._station, request.firmware
-        cancelled = station.firmware_job is not None
-        install = firmware.install_date_time
-        update_firmware(
-            station,
-            request.request_id,
-            station.here(firmware.retrieve_date_time),
-            station.here(install) if install is not None else None,
-            now,
-        )
+        cancelled = update_signed_firmware(self._station, request, now)
         status = e.UpdateFirmwareStatusEnumType
         return m.SignedUpdateFirmwareResponse(
             status=status.ACCEPTED_CANCELED if cancelled else status.ACCEPTED

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evproto.simulate.ocpp import control
 from evproto.simulate.ocpp.connector import Connector
-from evproto.simulate.ocpp.jobs import update_firmware, upload_log
+from evproto.simulate.ocpp.jobs import update_signed_firmware, upload_log
 from evproto.simulate.ocpp.profiles import Profile
 from evproto.simulate.ocpp.settings import Token
 from evproto.simulate.ocpp.v2_reports import Reports
@@ -296,16 +296,7 @@ class Commands:
         return self._m.GetLogResponse(status="AcceptedCanceled" if cancelled else "Accepted", filename=name)
 
     def _update(self, request: Any, now: int) -> Any:
-        station, firmware = self._station, request.firmware
-        cancelled = station.firmware_job is not None
-        install = firmware.install_date_time
-        update_firmware(
-            station,
-            request.request_id,
-            station.here(firmware.retrieve_date_time),
-            station.here(install) if install is not None else None,
-            now,
-        )
+        cancelled = update_signed_firmware(self._station, request, now)
         return self._m.UpdateFirmwareResponse(status="AcceptedCanceled" if cancelled else "Accepted")
 
     def _data_transfer(self, request: Any, now: int) -> Any:

@@ -36,14 +36,7 @@ def add_stations(group: Any) -> None:
     """The fleet of ``simulate ocpp``."""
     group.add_argument("--stations", type=_count, default=10, metavar="N", help="how many (default: 10)")
     _add_urls(group, "ws://127.0.0.1:9000/ocpp")
-    group.add_argument(
-        "--version",
-        action="append",
-        default=[],
-        metavar="V",
-        choices=("1.6", "2.0.1", "2.1"),
-        help="1.6, 2.0.1 or 2.1; may be repeated, the stations are divided (default: 1.6)",
-    )
+    _add_versions(group, "1.6, 2.0.1 or 2.1; may be repeated, the stations are divided (default: 1.6)")
     group.add_argument(
         "--connectors", type=_count, default=2, metavar="N", help="of a DC station (default: 2)"
     )
@@ -66,14 +59,7 @@ def add_mixed(group: Any) -> None:
     group.add_argument("--piles", type=_number, default=10, metavar="N", help="of YKC (default: 10)")
     group.add_argument("--stations", type=_number, default=10, metavar="N", help="of OCPP (default: 10)")
     group.add_argument("--gateways", type=_number, default=2, metavar="N", help="of ntxcp (default: 2)")
-    group.add_argument(
-        "--version",
-        action="append",
-        default=[],
-        metavar="V",
-        choices=("1.6", "2.0.1", "2.1"),
-        help="of OCPP; may be repeated, the stations are divided (default: 1.6, 2.0.1 and 2.1)",
-    )
+    _add_versions(group, "of OCPP; may be repeated, the stations are divided (default: 1.6, 2.0.1 and 2.1)")
     group.add_argument(
         "--host",
         action="append",
@@ -94,6 +80,17 @@ def add_mixed(group: Any) -> None:
     )
     _add_first(group)
     group.add_argument("--password", help="for basic authentication on WebSocket")
+
+
+def _add_versions(group: Any, text: str) -> None:
+    group.add_argument(
+        "--version",
+        action="append",
+        default=[],
+        metavar="V",
+        choices=("1.6", "2.0.1", "2.1"),
+        help=text,
+    )
 
 
 def _add_urls(group: Any, usual: str) -> None:
